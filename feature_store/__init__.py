@@ -1,0 +1,1 @@
+"""Know: sources, clock, bars, symbols, features, labels, folds, snapshots."""

@@ -1,0 +1,168 @@
+"""Time: broker clocks to UTC and back, the trading week, and the Clock that running code is handed.
+
+Terminal timestamps are wall-clock time dressed as UTC. This file alone turns them into UTC.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_store._errors import Final
+
+IntArray = npt.NDArray[np.int64]
+
+NEW_YORK = ZoneInfo("America/New_York")
+_ZONES = {"ny": "America/New_York", "eet": "Europe/Helsinki", "cet": "Europe/Berlin"}
+_FIRST_YEAR, _LAST_YEAR = 1990, 2100
+
+
+class Clock(Protocol):
+    """What running code is handed instead of the system's time."""
+
+    def now_utc(self) -> datetime:
+        """The moment, aware, in UTC."""
+
+    def wait_until(self, t: datetime) -> bool:
+        """True once `t` has come; False when the wait was interrupted before."""
+
+
+class SystemClock:
+    """The machine's own clock. `interrupt` ends every wait, so that a signal handler can stop a process."""
+
+    def __init__(self) -> None:
+        self._interrupted = threading.Event()
+
+    def now_utc(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - the one place that may ask the machine
+
+    def wait_until(self, t: datetime) -> bool:
+        while not self._interrupted.is_set():
+            left = (t - self.now_utc()).total_seconds()
+            if left <= 0:
+                return True
+            # Short slices: a machine that slept or a corrected clock must not overshoot by hours.
+            self._interrupted.wait(min(left, 1.0))
+        return False
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+
+@lru_cache(maxsize=32)
+def _transitions(zone: str) -> tuple[IntArray, IntArray]:
+    """UTC moments at which the zone's offset changes, and the offset (s) from each of them on."""
+    info = ZoneInfo(zone)
+    moments, offsets = [np.iinfo(np.int64).min], []
+
+    def offset(t: datetime) -> int:
+        delta = t.astimezone(info).utcoffset()
+        assert delta is not None
+        return int(delta.total_seconds())
+
+    t = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
+    offsets.append(offset(t))
+    end = datetime(_LAST_YEAR, 1, 1, tzinfo=UTC)
+    while t < end:
+        later = t + timedelta(days=7)
+        if offset(later) != offsets[-1]:
+            low, high = t, later
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) / 2
+                low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+            moments.append(round(high.timestamp()))
+            offsets.append(offset(later))
+        t = later
+    return np.array(moments, dtype=np.int64), np.array(offsets, dtype=np.int64)
+
+
+def _zone_offset_s(zone: str, utc_s: IntArray) -> IntArray:
+    moments, offsets = _transitions(zone)
+    return offsets[np.searchsorted(moments, utc_s, side="right") - 1]
+
+
+def new_york_offset_s(utc_s: IntArray) -> IntArray:
+    """New York's offset from UTC in seconds (-18000 or -14400) at each UTC moment."""
+    return _zone_offset_s("America/New_York", np.asarray(utc_s, dtype=np.int64))
+
+
+def new_york_hour(utc_s: IntArray) -> IntArray:
+    """Hour of the New York day, 0..23, at each UTC moment."""
+    utc_s = np.asarray(utc_s, dtype=np.int64)
+    return ((utc_s + new_york_offset_s(utc_s)) // 3600) % 24
+
+
+def parse_rule(rule: str) -> tuple[str | None, int]:
+    """(zone or None, seconds added) of a clock rule.
+
+    Rules: `utc`, `utc+2`, `utc-5`, `utc+3:30` (fixed), `ny`, `ny+7` (New York and New York + 7 h, US
+    daylight saving), `eet`, `cet` (EU daylight saving).
+    """
+    text = rule.strip().lower()
+    match = re.fullmatch(r"(utc|ny|eet|cet)(?:([+-])(\d{1,2})(?::(\d{2}))?)?", text)
+    if not match:
+        raise Final(f"clock rule {rule!r} is not known; use utc, utc+2, utc+3:30, ny, ny+7, eet or cet")
+    zone, sign, hours, minutes = match.groups()
+    shift = 0 if sign is None else (int(hours) * 3600 + int(minutes or 0) * 60) * (1 if sign == "+" else -1)
+    return _ZONES.get(zone), shift
+
+
+def utc_to_server(utc_s: IntArray, rule: str) -> IntArray:
+    """Server wall-clock time, written as epoch seconds, at each UTC moment."""
+    zone, shift = parse_rule(rule)
+    utc_s = np.asarray(utc_s, dtype=np.int64)
+    return utc_s + shift + (_zone_offset_s(zone, utc_s) if zone else 0)
+
+
+def server_to_utc(server_s: IntArray, rule: str) -> IntArray:
+    """UTC moment of each server wall-clock time, as epoch seconds. In the autumn night a wall-clock hour
+    happens twice and in spring one never does; both fall on hours when FX is closed, and are read with
+    the offset of one side."""
+    zone, shift = parse_rule(rule)
+    wall = np.asarray(server_s, dtype=np.int64) - shift
+    if zone is None:
+        return wall
+    guess = wall - _zone_offset_s(zone, wall)
+    return wall - _zone_offset_s(zone, guess)
+
+
+def from_epoch(t_s: float) -> datetime:
+    """Epoch seconds as an aware UTC moment."""
+    return datetime.fromtimestamp(t_s, UTC)
+
+
+# Closed days beyond weekends, New York calendar: the FX market does not quote from 17:00 New York on the
+# eve to 17:00 New York on the day itself.
+_HOLIDAYS = {(12, 25), (1, 1)}
+
+
+def is_open_s(feed: str, utc_s: IntArray) -> npt.NDArray[np.bool_]:
+    """Whether the market of `feed` quotes at each UTC moment: Sunday 17:00 to Friday 17:00 New York, not on
+    25 December and 1 January. One function for staleness, alarms, schedules and entries. Feeds whose name
+    ends in `-24x7` never close.
+    """
+    utc_s = np.asarray(utc_s, dtype=np.int64)
+    if feed.endswith("-24x7"):
+        return np.ones(utc_s.shape, dtype=np.bool_)
+    server = utc_s + new_york_offset_s(utc_s) + 7 * 3600  # the FX day starts at 17:00 New York = server 00:00
+    days = server // 86400
+    weekday = (days + 3) % 7  # Monday 0
+    open_ = weekday < 5
+    dates = days.astype("datetime64[D]")
+    month = dates.astype("datetime64[M]").astype(np.int64) % 12 + 1
+    day = (dates - dates.astype("datetime64[M]")).astype(np.int64) + 1
+    for holiday_month, holiday_day in _HOLIDAYS:
+        open_ &= ~((month == holiday_month) & (day == holiday_day))
+    return open_
+
+
+def is_open(feed: str, t: datetime) -> bool:
+    """Whether the market of `feed` quotes at `t`; see `is_open_s`."""
+    return bool(is_open_s(feed, np.array([int(t.timestamp())], dtype=np.int64))[0])

@@ -1,0 +1,1 @@
+"""Learn: one model family per file."""

@@ -1,0 +1,195 @@
+"""The contract of a model family, what it is handed, and how families are found by file name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model_zoo._errors import Final
+
+if TYPE_CHECKING:
+    import optuna
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Params = dict[str, Any]
+
+SHORT, FLAT, LONG = 0, 1, 2
+CLASSES = ("short", "flat", "long")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of one snapshot that end a sample. Arrays of length N cover the whole snapshot and are read-only
+    (usually memory-mapped); `rows` picks n of them.
+
+    features: (N, F) float32, may hold NaN. rows: (n,) int64. segment_starts: first row of each segment.
+    window_bars: T. label: (N,) int8 in {0 short, 1 flat, 2 long}. r_long, r_short: (N,) float32, net result
+    of each trade in ATR units. weights: (N,) float32, average uniqueness. next_bar_return: (N,) float32.
+    """
+
+    features: FloatArray
+    rows: IntArray
+    segment_starts: IntArray
+    window_bars: int
+    label: npt.NDArray[np.int8]
+    r_long: FloatArray
+    r_short: FloatArray
+    weights: FloatArray
+    next_bar_return: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def n_features(self) -> int:
+        return int(self.features.shape[1])
+
+    @cached_property
+    def X(self) -> FloatArray:
+        """(n, F) float32: the last row of each window, a copy."""
+        return np.ascontiguousarray(self.features[self.rows], dtype=np.float32)
+
+    @cached_property
+    def y(self) -> npt.NDArray[np.int64]:
+        """(n,) class of each sample: 0 short, 1 flat, 2 long."""
+        return self.label[self.rows].astype(np.int64)
+
+    @cached_property
+    def w(self) -> FloatArray:
+        """(n,) sample weights, mean 1 over these rows."""
+        w = self.weights[self.rows].astype(np.float32)
+        return np.asarray(w / max(float(w.mean()), 1e-12), dtype=np.float32) if len(w) else w
+
+    def windows(self, rows: IntArray | None = None) -> FloatArray:
+        """(n, T, F) float32: the T rows that end at each sample, gathered now. Pass slices for large n."""
+        rows = self.rows if rows is None else rows
+        index = rows[:, None] + np.arange(1 - self.window_bars, 1)[None, :]
+        return np.ascontiguousarray(self.features[index], dtype=np.float32)
+
+    def batches(self, size: int = 4096) -> Iterator[FloatArray]:
+        """Windows of all samples in order, `size` at a time."""
+        for start in range(0, len(self.rows), size):
+            yield self.windows(self.rows[start : start + size])
+
+    def take(self, rows: IntArray) -> Samples:
+        """The same snapshot seen through other rows."""
+        return replace(self, rows=np.asarray(rows, dtype=np.int64))
+
+
+class Report(Protocol):
+    """Called by `fit` with a step number and the validation skill so far; may raise to stop a hopeless trial."""
+
+    def __call__(self, step: int, skill: float) -> None: ...
+
+
+def _ignore(step: int, skill: float) -> None:
+    """Report to nobody."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a fit may use. deadline_s: on the monotonic clock, None for no limit."""
+
+    device: str = "cpu"
+    threads: int = 1
+    deadline_s: float | None = None
+    checkpoint_dir: Path | None = None
+    report: Report = field(default=_ignore)
+
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed; a fit then ends with what it has."""
+        return self.deadline_s is not None and time.monotonic() > self.deadline_s
+
+
+class ModelFamily(ABC):
+    """One way to learn. A family never reads the store, Prefect or MLflow, and changes none of its inputs."""
+
+    name: ClassVar[str] = ""
+    """File name; set when the family is found."""
+    uses_position: ClassVar[bool] = False
+    """Whether the graph takes `position`, float32 [batch, 1] in {-1, 0, 1}, beside `window`."""
+    tolerance: ClassVar[float] = 1e-5
+    """Largest difference allowed between ONNX Runtime and `predict`; up to 1e-4 with `tolerance_reason`."""
+    tolerance_reason: ClassVar[str] = ""
+
+    @abstractmethod
+    def search_space(self, trial: optuna.Trial) -> Params:
+        """Draw one set of parameters."""
+
+    @abstractmethod
+    def fit(self, train: Samples, valid: Samples | None, params: Params, *, seed: int, context: Context) -> Any:
+        """Fit on `train`. With `valid`, stop at the round that scores best there. Without it, run exactly
+        `params["rounds"]` rounds, for families that have rounds."""
+
+    @abstractmethod
+    def predict(self, model: Any, samples: Samples) -> FloatArray:
+        """(n, 3) float32 probabilities of short, flat, long. Position 0 for families that use it."""
+
+    @abstractmethod
+    def export_onnx(self, model: Any, path: Path, T: int, F: int) -> None:
+        """Write the bare graph: `window` float32 [batch, T, F] to `probabilities` float32 [batch, 3]."""
+
+    def rounds(self, model: Any) -> int | None:
+        """Rounds the fit settled on (trees, epochs), or None where the word means nothing."""
+        return None
+
+    def device(self, context: Context) -> str:
+        """Device the fit will really run on, as words: `cpu` or the accelerator's name."""
+        return "cpu"
+
+    def importance(self, model: Any) -> FloatArray | None:
+        """(F,) share of each feature in the model, summing to 1, or None."""
+        return None
+
+
+_FOLDER = Path(__file__).parent
+
+
+def family_names(extensions: Path | None = None) -> list[str]:
+    """Names of all families: this folder's files, then those of the user's `extensions/` folder."""
+    own = sorted(p.stem for p in _FOLDER.glob("*.py") if not p.stem.startswith("_"))
+    extra = (
+        []
+        if extensions is None or not extensions.is_dir()
+        else sorted(p.stem for p in extensions.glob("*.py") if not p.stem.startswith("_"))
+    )
+    clash = set(own) & set(extra)
+    if clash:
+        raise Final(f"extension {', '.join(sorted(clash))} in {extensions} bears the name of a built-in family; rename the file")
+    return own + extra
+
+
+def get(name: str, extensions: Path | None = None) -> ModelFamily:
+    """The family of that file name, imported only now. Raises `Final` for an unknown or broken one."""
+    names = family_names(extensions)
+    if name not in names:
+        raise Final(f"family {name!r} is not known; there are {', '.join(names)}")
+    if (_FOLDER / f"{name}.py").is_file():
+        module = importlib.import_module(f"model_zoo.{name}")
+    else:
+        assert extensions is not None
+        spec = importlib.util.spec_from_file_location(f"tradewind_extensions.{name}", extensions / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, ModelFamily) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise Final(f"family {name!r}: its file must define exactly one ModelFamily, it defines {len(found)}")
+    family = found[0]()
+    type(family).name = name
+    return family

@@ -1,0 +1,1 @@
+"""Act: manifest, inference, decision, risk, orders, terminal, journal."""

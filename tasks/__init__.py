@@ -1,0 +1,1 @@
+"""One step of work each: thin hand-overs between the folders below and MLflow, Prefect and pages."""
