@@ -1,0 +1,42 @@
+"""Settings of feature_store: what a feed is. One table `[feeds.NAME]` each."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from feature_store.clock import parse_rule
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class MarketSettings(BaseModel):
+    """A generated market. `edge` is the net Sharpe a year of trading its true conditional mean."""
+
+    model_config = FROZEN
+    start: date
+    days: int = Field(gt=6, le=4000)
+    seed: int = Field(ge=0)
+    edge: float = Field(default=0.0, ge=0.0, le=50.0)
+
+
+class FeedSettings(BaseModel):
+    """Where prices come from: one broker's server or one file source."""
+
+    model_config = FROZEN
+    source: Literal["files", "terminal", "generator"] = "files"
+    clock: str = "utc"
+    """Clock of the feed's server: utc, utc+2, eet, cet, ny, ny+7."""
+    symbols: dict[str, str] = {}
+    """Our name to the broker's, case and suffix kept: EURUSD = "EURUSDm". Names not listed are the same on both sides."""
+    commission_per_lot: float = Field(default=3.5, ge=0.0)
+    """Account currency per lot and side, charged where the broker's own is unknown."""
+    market: MarketSettings | None = None
+
+    @field_validator("clock")
+    @classmethod
+    def _known_clock(cls, rule: str) -> str:
+        parse_rule(rule)
+        return rule

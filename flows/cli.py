@@ -1,0 +1,300 @@
+"""The `tradewind` command. Everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="tradewind",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Bars in, an honest verdict out, trades through MetaTrader 5.\n\n"
+    "Start with [bold]tradewind demo[/bold]. With your own data: [bold]ingest[/bold] files, look at them with "
+    "[bold]data[/bold], train with [bold]retrain[/bold], compare with [bold]leaderboard[/bold], replay with "
+    "[bold]backtest[/bold], act with [bold]trade[/bold]. [bold]halt[/bold] stops trading even when all else is down.",
+)
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Folder of all data and settings. Default: TRADEWIND_HOME, else ./.tradewind")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Pipeline = Annotated[str | None, typer.Option("--pipeline", "-p", help="A pipeline of tradewind.toml.")]
+Account = Annotated[
+    str | None, typer.Option("--account", "-a", help="An account of tradewind.toml; not needed when there is one.")
+]
+Symbols = Annotated[str | None, typer.Option("--symbols", help="Comma-separated, for example EURUSD,GBPUSD.")]
+Timeframe = Annotated[str | None, typer.Option("--timeframe", "-t", help="M1 M5 M15 M30 H1 H4 D1 ...")]
+Start = Annotated[datetime | None, typer.Option("--start", formats=["%Y-%m-%d"], help="First day, UTC.")]
+End = Annotated[datetime | None, typer.Option("--end", formats=["%Y-%m-%d"], help="First day left out, UTC.")]
+
+DATA, LEARN, ACT, LOOK = "Data", "Learn", "Act", "Look around"
+
+
+@app.command(rich_help_panel="Start here")
+def demo(
+    no_edge: Annotated[
+        bool, typer.Option("--no-edge", help="A market without any edge: the honest end is that nothing is promoted.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Another market.", min=0)] = 1,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Bars to trades on the embedded simulated broker, in its own home, in a few minutes."""
+    from flows.commands.demo import demo as command
+
+    command(_home(home), edge=not no_edge, seed=seed, as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
+def ingest(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders or globs; recognised by content. None: the feed's terminal.")
+    ] = None,
+    feed: Annotated[str, typer.Option(help="Name under which these prices are kept.")] = "files",
+    symbol: Annotated[str | None, typer.Option(help="Needed when neither file nor name tells.")] = None,
+    timeframe: Timeframe = None,
+    clock: Annotated[str | None, typer.Option(help="Clock of the file: utc, utc+2, eet, cet, ny, ny+7.")] = None,
+    undo: Annotated[int | None, typer.Option(help="Take back this batch.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Bring bars into the store: MetaTrader 5 exports, csv, Parquet, or a terminal. Every ingest can be undone."""
+    from flows.commands.data import ingest as command
+
+    command(_home(home), paths or [], feed=feed, symbol=symbol, timeframe=timeframe, clock=clock, undo=undo, as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
+def data(
+    quality: Annotated[bool, typer.Option("--quality", help="Report gaps, duplicates, spreads, stale runs and jumps.")] = False,
+    batches: Annotated[bool, typer.Option("--batches", help="List every ingest.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What the store holds."""
+    from flows.commands.data import data as command
+
+    command(_home(home), quality=quality, batches=batches, as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
+def export(
+    symbol: Annotated[str, typer.Option(help="For example EURUSD.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="M1 M5 M15 M30 H1 H4 D1 ...")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    feed: Annotated[str | None, typer.Option(help="Needed when several feeds have the symbol.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write bars as stored to a Parquet file."""
+    from flows.commands.data import export as command
+
+    command(_home(home), symbol=symbol, timeframe=timeframe, out=out, feed=feed, as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
+def features(pipeline: Pipeline = None, home: Home = None, as_json: Json = False) -> None:
+    """The features: what each means, how far it looks back, and which ones a pipeline uses."""
+    from flows.commands.data import features as command
+
+    command(_home(home), pipeline=pipeline, as_json=as_json)
+
+
+@app.command(rich_help_panel=LEARN)
+def retrain(
+    pipeline: Pipeline = None,
+    symbols: Symbols = None,
+    timeframe: Timeframe = None,
+    feed: Annotated[str | None, typer.Option(help="Needed when several feeds have the symbols.")] = None,
+    families: Annotated[str, typer.Option(help="Comma-separated, or all.")] = "",
+    start: Start = None,
+    end: End = None,
+    budget: Annotated[str | None, typer.Option(help="Tuning time a family: 90s, 10m, 2h.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Tuning trials a family.", min=1)] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Tune and train every family, judge them on the holdout, promote a champion if one has earned it."""
+    from flows.commands.learn import retrain as command
+
+    command(
+        _home(home),
+        pipeline=pipeline,
+        symbols=symbols,
+        timeframe=timeframe,
+        feed=feed,
+        families=families,
+        start=start,
+        end=end,
+        budget=budget,
+        trials=trials,
+        as_json=as_json,
+    )
+
+
+@app.command(rich_help_panel=LEARN)
+def leaderboard(pipeline: Pipeline = None, home: Home = None, as_json: Json = False) -> None:
+    """Families of the latest retrain side by side, out of sample, with the verdict on each."""
+    from flows.commands.learn import leaderboard as command
+
+    command(_home(home), pipeline=pipeline, as_json=as_json)
+
+
+@app.command(rich_help_panel=LEARN)
+def backtest(
+    pipeline: Pipeline = None,
+    model: Annotated[
+        str | None, typer.Option(help="A family of the latest retrain, or a path to an ONNX file. Default: the champion.")
+    ] = None,
+    start: Start = None,
+    end: End = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a model over stored bars with the very decisions live makes, every cost shown."""
+    from flows.commands.learn import backtest as command
+
+    command(_home(home), pipeline=pipeline, model=model, start=start, end=end, as_json=as_json)
+
+
+@app.command(rich_help_panel=ACT)
+def trade(
+    account: Account = None,
+    live: Annotated[str | None, typer.Option(help="LOGIN@SERVER of the real account that may be traded.")] = None,
+    bars: Annotated[int | None, typer.Option(help="Stop after this many closed bars.", min=1)] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Stop at this moment, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"])
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Trade the champion of each line of an account. Simulated unless the account says otherwise."""
+    from flows.commands.act import trade as command
+
+    raise typer.Exit(command(_home(home), account=account, live=live, bars=bars, until=until, as_json=as_json))
+
+
+@app.command(rich_help_panel=LOOK)
+def status(account: Account = None, home: Home = None, as_json: Json = False) -> None:
+    """What each account is doing: state, equity, the day's loss, positions, last decision."""
+    from flows.commands.act import status as command
+
+    command(_home(home), account=account, as_json=as_json)
+
+
+@app.command(rich_help_panel=LOOK)
+def why(
+    account: Account = None,
+    last: Annotated[int, typer.Option(help="How many decisions.", min=1)] = 10,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Why the last bars were traded or not: probabilities, and the first rule that said no."""
+    from flows.commands.act import why as command
+
+    command(_home(home), account=account, last=last, as_json=as_json)
+
+
+def _control(name: str, text: str) -> None:
+    """Add one of the four commands that work with everything else down."""
+
+    def command(
+        account: Account = None,
+        reason: Annotated[str, typer.Option(help="Kept in the journal.")] = "by hand",
+        home: Home = None,
+        as_json: Json = False,
+    ) -> None:
+        from flows.commands.act import control
+
+        control(_home(home), name, account=account, reason=reason, as_json=as_json)
+
+    command.__doc__ = text
+    app.command(name, rich_help_panel=ACT)(command)
+
+
+_control("halt", "No new orders, at once. Stays until `resume`.")
+_control("reduce", "Only orders that close. Stays until `resume`.")
+_control("resume", "Trade again after `halt`, `reduce` or a risk rule. Only a person does this.")
+_control("flatten", "Close every position this account's trader opened, then halt.")
+
+
+@app.command(rich_help_panel=LOOK)
+def config(home: Home = None, as_json: Json = False) -> None:
+    """The settings in force and where each comes from. Secrets are never shown."""
+    from flows.commands.look import config as command
+
+    command(_home(home), as_json=as_json)
+
+
+@app.command(rich_help_panel=LOOK)
+def doctor(home: Home = None, as_json: Json = False) -> None:
+    """Which devices each backend will really use; whether store, MLflow and terminal answer; what to do about it."""
+    from flows.commands.look import doctor as command
+
+    raise typer.Exit(command(_home(home), as_json=as_json))
+
+
+def _home(flag: Path | None) -> tuple[Path, bool]:
+    from flows.settings import home_folder
+
+    return home_folder(flag)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main() -> None:
+    """Run the command; any failure is one line on stderr and a non-zero exit status.
+
+    1 wrong or impossible, 2 wrong usage, 3 may succeed later, 70 a fault of Tradewind itself, 130 interrupted.
+    """
+    from feature_store import _errors as data_errors
+    from flows._errors import FlowError
+    from model_zoo import _errors as model_errors
+    from serving import _errors as serving_errors
+    from tasks import _errors as task_errors
+
+    os.environ.setdefault("PYTHONUTF8", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    modules: list[Any] = [data_errors, model_errors, serving_errors, task_errors]
+    retryable = tuple(m.Retryable for m in modules)
+    known = (
+        data_errors.FeatureStoreError,
+        model_errors.ModelZooError,
+        serving_errors.ServingError,
+        task_errors.TaskError,
+        FlowError,
+    )
+    try:
+        app()
+    except known as error:
+        print(f"tradewind: {_one_line(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(3 if isinstance(error, retryable) else 1)
+    except KeyboardInterrupt:
+        print("tradewind: interrupted; what was finished is kept, start the same command again to go on", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        print(f"tradewind: {_one_line(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except Exception as error:
+        from flows.crash import record
+
+        print(f"tradewind: {record(error)}", file=sys.stderr)  # noqa: T201
+        sys.exit(70)
+
+
+if __name__ == "__main__":
+    main()

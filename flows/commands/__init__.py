@@ -1,0 +1,1 @@
+"""What each `tradewind` sub-command does; imported only when it is called."""

@@ -1,0 +1,1 @@
+"""For maintainers: what the test command runs beside the tests."""
