@@ -29,8 +29,8 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of every frame of bars, in this order. tick_volume, spread_points and real_volume may be null."""
 
-# The FX week starts Sunday 17:00 New York. Epoch day 0 was a Thursday, so server Sunday 00:00 is day 3.
-_WEEK_ORIGIN_S = 3 * 86400
+# The FX week starts Sunday 17:00 New York = Monday 00:00 by New York + 7 h. Epoch day 0 was a Thursday.
+_WEEK_ORIGIN_S = 4 * 86400
 _SERVER_SHIFT_S = 7 * 3600
 
 
@@ -56,13 +56,7 @@ def bar_open(times_s: IntArray, timeframe: str) -> IntArray:
     times_s = np.asarray(times_s, dtype=np.int64)
     if length <= 3600:
         return times_s - times_s % length
-    offset = new_york_offset_s(times_s) + _SERVER_SHIFT_S
-    server = times_s + offset
-    origin = _WEEK_ORIGIN_S if timeframe == "W1" else 0
-    start = server - (server - origin) % length
-    # The offset at the bar's start may differ from the offset inside it only across a DST night.
-    utc = start - offset
-    return start - (new_york_offset_s(utc) + _SERVER_SHIFT_S)
+    return _wall_to_utc(_server_bar_start(times_s, timeframe))
 
 
 def bar_close(opens_s: IntArray, timeframe: str) -> IntArray:
@@ -71,18 +65,31 @@ def bar_close(opens_s: IntArray, timeframe: str) -> IntArray:
     opens_s = np.asarray(opens_s, dtype=np.int64)
     if length <= 3600:
         return opens_s + length
-    # Half a bar past the nominal end always lies in the next bar, whatever DST did in between.
-    return bar_open(opens_s + length + length // 2, timeframe)
+    return _wall_to_utc(_server_bar_start(opens_s, timeframe) + length)
+
+
+def _server_bar_start(times_s: IntArray, timeframe: str) -> IntArray:
+    """Wall-clock start, New York + 7 h, of the bar that holds each UTC moment."""
+    wall = times_s + new_york_offset_s(times_s) + _SERVER_SHIFT_S
+    origin = _WEEK_ORIGIN_S if timeframe == "W1" else 0
+    return wall - (wall - origin) % seconds(timeframe)
+
+
+def _wall_to_utc(wall: IntArray) -> IntArray:
+    """First UTC moment at which the New York + 7 h clock shows `wall`, or jumps past it on the spring night."""
+    summer = wall - _SERVER_SHIFT_S + 4 * 3600
+    winter = wall - _SERVER_SHIFT_S + 5 * 3600
+    return np.where(new_york_offset_s(summer) == -4 * 3600, summer, winter)
 
 
 def resample(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    """Bars of `timeframe` made from shorter ones, columns of `SCHEMA`.
+    """Bars of `timeframe` made from shorter ones in time order, columns of `SCHEMA`.
 
     A bar exists where at least one shorter bar does. Its spread is the smallest known one, as MetaTrader
     records it. The last bar may still be forming: who calls decides by the clock which bars are known.
     """
     if bars.is_empty():
-        return bars.select(list(SCHEMA))
+        return conform(bars)
     opens = bar_open(epoch_s(bars["time"]), timeframe)
     grouped = bars.with_columns(pl.Series("time", opens * 1000).cast(pl.Datetime("ms"))).group_by("time", maintain_order=True)
     return grouped.agg(
@@ -91,10 +98,9 @@ def resample(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
         pl.col("low").min(),
         pl.col("close").last(),
         # sum() of nothing known is 0; unknown must stay null.
-        *(pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).otherwise(None).alias(c) for c in ("tick_volume",)),
+        *(pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).alias(c) for c in ("tick_volume", "real_volume")),
         pl.col("spread_points").min(),
-        pl.when(pl.col("real_volume").count() > 0).then(pl.col("real_volume").sum()).otherwise(None).alias("real_volume"),
-    ).select(list(SCHEMA))
+    ).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
 
 
 def conform(bars: pl.DataFrame) -> pl.DataFrame:
@@ -103,6 +109,10 @@ def conform(bars: pl.DataFrame) -> pl.DataFrame:
     missing = [c for c in SCHEMA if c not in bars.columns and c not in optional]
     if missing:
         raise Final(f"bars lack the columns {', '.join(missing)}; they need {', '.join(SCHEMA)}")
-    return bars.select(
-        (pl.col(name) if name in bars.columns else pl.lit(None).alias(name)).cast(dtype) for name, dtype in SCHEMA.items()
-    )
+    try:
+        return bars.select(
+            (pl.col(name) if name in bars.columns else pl.lit(None).alias(name)).cast(dtype) for name, dtype in SCHEMA.items()
+        )
+    except pl.exceptions.PolarsError as error:
+        kinds = ", ".join(f"{name} {dtype}" for name, dtype in bars.schema.items() if name in SCHEMA)
+        raise Final(f"bars cannot be read as {', '.join(SCHEMA)}: their columns are {kinds}") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -60,26 +60,24 @@ class SystemClock:
 def _transitions(zone: str) -> tuple[IntArray, IntArray]:
     """UTC moments at which the zone's offset changes, and the offset (s) from each of them on."""
     info = ZoneInfo(zone)
-    moments, offsets = [np.iinfo(np.int64).min], []
 
-    def offset(t: datetime) -> int:
-        delta = t.astimezone(info).utcoffset()
+    def offset(t_s: int) -> int:
+        delta = datetime.fromtimestamp(t_s, info).utcoffset()
         assert delta is not None
         return int(delta.total_seconds())
 
-    t = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
-    offsets.append(offset(t))
-    end = datetime(_LAST_YEAR, 1, 1, tzinfo=UTC)
-    while t < end:
-        later = t + timedelta(days=7)
-        if offset(later) != offsets[-1]:
-            low, high = t, later
-            while high - low > timedelta(seconds=1):
-                middle = low + (high - low) / 2
-                low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
-            moments.append(round(high.timestamp()))
-            offsets.append(offset(later))
-        t = later
+    week_s = 7 * 86400
+    first_s, end_s = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (_FIRST_YEAR, _LAST_YEAR))
+    moments, offsets = [int(np.iinfo(np.int64).min)], [offset(first_s)]
+    for t_s in range(first_s, end_s, week_s):
+        if offset(t_s + week_s) == offsets[-1]:
+            continue
+        low, high = t_s, t_s + week_s
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
+        moments.append(high)
+        offsets.append(offset(high))
     return np.array(moments, dtype=np.int64), np.array(offsets, dtype=np.int64)
 
 
@@ -107,7 +105,7 @@ def parse_rule(rule: str) -> tuple[str | None, int]:
     """
     text = rule.strip().lower()
     match = re.fullmatch(r"(utc|ny|eet|cet)(?:([+-])(\d{1,2})(?::(\d{2}))?)?", text)
-    if not match:
+    if not match or int(match[3] or 0) > 14 or int(match[4] or 0) > 59:
         raise Final(f"clock rule {rule!r} is not known; use utc, utc+2, utc+3:30, ny, ny+7, eet or cet")
     zone, sign, hours, minutes = match.groups()
     shift = 0 if sign is None else (int(hours) * 3600 + int(minutes or 0) * 60) * (1 if sign == "+" else -1)

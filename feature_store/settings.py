@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from feature_store.clock import parse_rule
 
@@ -13,13 +13,33 @@ FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class MarketSettings(BaseModel):
-    """A generated market. `edge` is the net Sharpe a year of trading its true conditional mean."""
+    """A generated market. `edge` is the net Sharpe a year of trading its true conditional mean.
+
+    The first `history_days` are history that can be ingested; the simulated broker plays the rest.
+    """
 
     model_config = FROZEN
     start: date
+    history_days: int = Field(gt=6, le=4000)
     days: int = Field(gt=6, le=4000)
     seed: int = Field(ge=0)
     edge: float = Field(default=0.0, ge=0.0, le=50.0)
+
+    @model_validator(mode="after")
+    def _plays_on(self) -> MarketSettings:
+        if self.history_days >= self.days:
+            raise ValueError(f"history_days {self.history_days} leaves nothing of {self.days} days to play; make days larger")
+        return self
+
+    @property
+    def start_utc(self) -> datetime:
+        """First moment of the market."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=UTC)
+
+    @property
+    def history_end(self) -> datetime:
+        """Moment at which history ends and play begins."""
+        return self.start_utc + timedelta(days=self.history_days)
 
 
 class FeedSettings(BaseModel):

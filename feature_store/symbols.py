@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, get_args
 
 from feature_store._errors import Final
 
@@ -36,25 +36,35 @@ class SymbolSpec:
     source: Provenance
 
 
-_PIP_DIGITS = {"JPY": 3}
+_CURRENCIES = frozenset(
+    "USD EUR GBP JPY CHF CAD AUD NZD SEK NOK DKK PLN HUF CZK TRY ZAR MXN SGD HKD CNH THB ILS".split()  # noqa: SIM905
+)
+# name: (digits, units in one lot)
+_METALS = {"XAU": (2, 100.0), "XAG": (3, 5000.0), "XPT": (2, 100.0), "XPD": (2, 100.0)}
+_DIGITS = {"JPY": 3, "HUF": 3, "THB": 3}
+
+
+def is_pair(name: str) -> bool:
+    """Whether `name` is a currency pair or a metal in a currency, by our name: EURUSD, XAUUSD."""
+    base, profit = name[:3], name[3:]
+    return (base in _CURRENCIES or base in _METALS) and profit in _CURRENCIES and base != profit
 
 
 def assumed_spec(feed: str, symbol: str, *, commission_per_lot: float = 3.5) -> SymbolSpec:
-    """Usual specification of a currency pair or gold, marked `assumed`. Raises `Final` for other names."""
+    """Usual specification of a currency pair or metal, marked `assumed`. Raises `Final` for other names."""
     name = symbol.upper()
-    metal = name.startswith(("XAU", "XAG"))
-    if not (len(name) == 6 and name.isalpha()):
+    if not is_pair(name):
         raise Final(f"symbol {symbol!r}: no usual specification is known; give one in the feed's settings")
     base, profit = name[:3], name[3:]
-    digits = 2 if metal else _PIP_DIGITS.get(profit, 5)
+    digits, contract_size = _METALS.get(base, (_DIGITS.get(profit, 5), 100_000.0))
     return SymbolSpec(
         feed=feed,
         symbol=name,
         broker_symbol=symbol,
-        valid_from=datetime(1970, 1, 1),
+        valid_from=datetime(1970, 1, 1, tzinfo=UTC),
         digits=digits,
         point=round(10.0**-digits, digits),
-        contract_size=100.0 if metal else 100_000.0,
+        contract_size=contract_size,
         base_currency=base,
         profit_currency=profit,
         margin_currency=base,
@@ -68,3 +78,18 @@ def assumed_spec(feed: str, symbol: str, *, commission_per_lot: float = 3.5) -> 
         commission_per_lot=commission_per_lot,
         source="assumed",
     )
+
+
+def check_spec(spec: SymbolSpec) -> None:
+    """Raise `Final` when a value of `spec` cannot be true, naming it."""
+    wrong = [
+        f"{name} {value!r} must be above 0"
+        for name in ("point", "contract_size", "volume_min", "volume_max", "volume_step")
+        if not (value := getattr(spec, name)) > 0
+    ]
+    if not wrong and spec.volume_max < spec.volume_min:
+        wrong.append(f"volume_max {spec.volume_max} must not be below volume_min {spec.volume_min}")
+    if spec.source not in get_args(Provenance):
+        wrong.append(f"source {spec.source!r} must be one of {', '.join(get_args(Provenance))}")
+    if wrong:
+        raise Final(f"{spec.feed} {spec.symbol}: {'; '.join(wrong)}; correct it where the specification comes from")

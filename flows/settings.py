@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,16 @@ class Settings(BaseSettings):
 
     def pipeline(self, name: str) -> PipelineSettings:
         """Settings of a pipeline. Raises `FlowError` naming those there are."""
-        return _named(self.pipelines, name, "pipeline")
+        return self.pipelines[_known(self.pipelines, name, "pipeline")]
 
     def account(self, name: str) -> AccountSettings:
         """Settings of an account. Raises `FlowError` naming those there are."""
-        return _named(self.accounts, name, "account")
+        return self.accounts[_known(self.accounts, name, "account")]
 
 
-def _named(table: dict[str, Any], name: str, kind: str) -> Any:
+def _known(table: Mapping[str, object], name: str, kind: str) -> str:
     if name in table:
-        return table[name]
+        return name
     there = ", ".join(sorted(table)) or "none"
     raise FlowError(f"{kind} {name!r} is not in {FILE_NAME}; there is: {there}; add a table [{kind}s.{name}]")
 

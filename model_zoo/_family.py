@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -48,6 +51,14 @@ class Samples:
     weights: FloatArray
     next_bar_return: FloatArray
 
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or self.features.dtype != np.float32:
+            # Trees trained on float64 put thresholds between float32 neighbours; the exported graph then answers otherwise.
+            raise Final(f"features must be a float32 matrix, they are {self.features.dtype} with {self.features.ndim} dimensions")
+        for name in ("label", "r_long", "r_short", "weights", "next_bar_return"):
+            if len(getattr(self, name)) != len(self.features):
+                raise Final(f"{name} has {len(getattr(self, name))} rows, the features have {len(self.features)}")
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -72,8 +83,13 @@ class Samples:
         return np.asarray(w / max(float(w.mean()), 1e-12), dtype=np.float32) if len(w) else w
 
     def windows(self, rows: IntArray | None = None) -> FloatArray:
-        """(n, T, F) float32: the T rows that end at each sample, gathered now. Pass slices for large n."""
+        """(n, T, F) float32: the T rows that end at each sample, gathered now. Pass slices for large n.
+        Raises `Final` for a row whose window would reach over the start of its segment."""
         rows = self.rows if rows is None else rows
+        segment = np.searchsorted(self.segment_starts, rows, side="right") - 1
+        short = rows - np.asarray(self.segment_starts)[segment] < self.window_bars - 1
+        if short.any():
+            raise Final(f"row {rows[np.argmax(short)]} has no {self.window_bars} bars of its own segment before it")
         index = rows[:, None] + np.arange(1 - self.window_bars, 1)[None, :]
         return np.ascontiguousarray(self.features[index], dtype=np.float32)
 
@@ -122,6 +138,16 @@ class ModelFamily(ABC):
     tolerance: ClassVar[float] = 1e-5
     """Largest difference allowed between ONNX Runtime and `predict`; up to 1e-4 with `tolerance_reason`."""
     tolerance_reason: ClassVar[str] = ""
+    defaults: ClassVar[Params] = {}
+    """Every parameter `fit` knows, with the value it takes when not given: sensible before any tuning."""
+
+    def complete(self, params: Params) -> Params:
+        """`params` with defaults for what is left out. Raises `Final` for a name that `fit` does not know."""
+        for name in params.keys() - self.defaults.keys():
+            near = difflib.get_close_matches(name, self.defaults, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.defaults)}"
+            raise Final(f"family {self.name}: unknown parameter {name!r}; {hint}")
+        return {**self.defaults, **params}
 
     @abstractmethod
     def search_space(self, trial: optuna.Trial) -> Params:
@@ -154,16 +180,13 @@ class ModelFamily(ABC):
 
 
 _FOLDER = Path(__file__).parent
+_LARGEST_TOLERANCE = 1e-4
 
 
 def family_names(extensions: Path | None = None) -> list[str]:
     """Names of all families: this folder's files, then those of the user's `extensions/` folder."""
-    own = sorted(p.stem for p in _FOLDER.glob("*.py") if not p.stem.startswith("_"))
-    extra = (
-        []
-        if extensions is None or not extensions.is_dir()
-        else sorted(p.stem for p in extensions.glob("*.py") if not p.stem.startswith("_"))
-    )
+    own = _names_in(_FOLDER)
+    extra = _names_in(extensions) if extensions is not None and extensions.is_dir() else []
     clash = set(own) & set(extra)
     if clash:
         raise Final(f"extension {', '.join(sorted(clash))} in {extensions} bears the name of a built-in family; rename the file")
@@ -175,14 +198,40 @@ def get(name: str, extensions: Path | None = None) -> ModelFamily:
     names = family_names(extensions)
     if name not in names:
         raise Final(f"family {name!r} is not known; there are {', '.join(names)}")
-    if (_FOLDER / f"{name}.py").is_file():
-        module = importlib.import_module(f"model_zoo.{name}")
-    else:
-        assert extensions is not None
-        spec = importlib.util.spec_from_file_location(f"tradewind_extensions.{name}", extensions / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
+    try:
+        if extensions is None or name in _names_in(_FOLDER):
+            module = importlib.import_module(f"model_zoo.{name}")
+        else:
+            module = _load_extension(name, extensions)
+    except Exception as error:  # a user's file may raise anything at all while it is imported
+        raise Final(f"family {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    return _only_family(name, module)
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+def _load_extension(name: str, folder: Path) -> ModuleType:
+    qualified, file = f"tradewind_extensions.{name}", (folder / f"{name}.py").resolve()
+    loaded = sys.modules.get(qualified)
+    if loaded is not None and loaded.__file__ == str(file):
+        return loaded
+    spec = importlib.util.spec_from_file_location(qualified, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Registered before it runs: dataclasses and pickles inside look their own module up by name.
+    sys.modules[qualified] = module
+    try:
         spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[qualified]
+        raise
+    return module
+
+
+def _only_family(name: str, module: ModuleType) -> ModelFamily:
     found = [
         value
         for value in vars(module).values()
@@ -190,6 +239,11 @@ def get(name: str, extensions: Path | None = None) -> ModelFamily:
     ]
     if len(found) != 1:
         raise Final(f"family {name!r}: its file must define exactly one ModelFamily, it defines {len(found)}")
+    missing = sorted(found[0].__abstractmethods__)
+    if missing:
+        raise Final(f"family {name!r}: {found[0].__name__} does not define {', '.join(missing)}")
     family = found[0]()
     type(family).name = name
+    if not 0.0 < family.tolerance <= (_LARGEST_TOLERANCE if family.tolerance_reason else ModelFamily.tolerance):
+        raise Final(f"family {name!r}: tolerance {family.tolerance} is over 1e-5; up to 1e-4 is allowed with a tolerance_reason")
     return family

@@ -69,8 +69,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a JSON document whole or not at all."""
-    write_text(path, json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    """Write a JSON document whole or not at all. JSON has no NaN: an undefined number is written as null."""
+    finite = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    write_text(path, json.dumps(finite, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

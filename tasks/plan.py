@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from feature_store.bars import seconds
+from feature_store.folds import Fold, holdout, tail, walk_forward
 from feature_store.snapshot import Snapshot
 from model_zoo._family import Samples
+from tasks._errors import Final
 from tasks.settings import PipelineSettings
 
 IntArray = npt.NDArray[np.int64]

@@ -15,20 +15,10 @@ from plotly.offline import get_plotlyjs
 from tasks.home import write_text
 from tasks.results import RetrainReport
 
+_TRADES = 40
 _COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#8e6c8a", "#d4a373", "#3d405b", "#81b29a")
 
-_STYLE = """
-:root { --ink: #1c2733; --soft: #5b6b7b; --line: #dfe6ec; --paper: #ffffff; --wash: #f4f7f9; --good: #2e7d55; --stop: #9a5b13; }
-* { box-sizing: border-box } body { margin: 0; background: var(--wash); color: var(--ink); font: 15px/1.5 system-ui, "Segoe UI", sans-serif }
-main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px } h1 { font-size: 26px; margin: 0 0 4px } h2 { font-size: 18px; margin: 34px 0 10px }
-.sub { color: var(--soft) } .banner { border-radius: 8px; padding: 16px 20px; color: #fff; margin: 18px 0; font-size: 17px }
-.banner.yes { background: var(--good) } .banner.no { background: var(--stop) } .banner small { display: block; opacity: .9; font-size: 14px }
-.words span { display: inline-block; background: var(--paper); border: 1px solid var(--line); border-radius: 99px; padding: 1px 11px; margin: 0 6px 6px 0; font-size: 13px }
-.card { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; margin: 12px 0; overflow-x: auto }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums } th, td { padding: 6px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th { color: var(--soft); font-weight: 600; font-size: 13px } td:first-child, th:first-child { text-align: left } td.text { white-space: normal; text-align: left; min-width: 240px }
-tr.total td { font-weight: 700; border-top: 2px solid var(--ink) } .bad { color: #b3261e } .ok { color: var(--good) }
-"""
+_STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,8 @@ def write_page(path: Path, report: RetrainReport, *, account: AccountPage | None
     title = f"Tradewind: {escape(report.pipeline)} {escape(report.as_of)}"
     write_text(
         path,
-        f"<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{title}</title>"
         f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body><main>{body}</main></body></html>",
     )
     return path
@@ -85,21 +76,42 @@ def _cell(value: float, pattern: str) -> str:
     return format(value, pattern) if np.isfinite(value) else "-"
 
 
+_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("direction AUC", "auc", ".3f"),
+    ("low", "auc_low", ".3f"),
+    ("high", "auc_high", ".3f"),
+    ("skill", "skill", "+.2%"),
+    ("Brier", "brier", ".4f"),
+    ("calibr. error", "calibration_error", ".3f"),
+    ("net Sharpe", "net_sharpe", "+.2f"),
+    ("trades", "trades", ".0f"),
+    ("holdout AUC", "holdout_auc", ".3f"),
+    ("holdout skill", "holdout_skill", "+.2%"),
+    ("holdout Sharpe", "holdout_net_sharpe", "+.2f"),
+    ("row \u00b5s", "latency_us", ".0f"),
+    ("train s", "train_s", ".1f"),
+    ("trials", "trials", ".0f"),
+)
+
+
 def _leaderboard(report: RetrainReport) -> str:
-    head = (
-        "<tr><th>family<th>direction AUC<th>90 % interval<th>skill<th>Brier<th>calibr. error<th>net Sharpe<th>trades"
-        "<th>holdout AUC<th>holdout skill<th>holdout Sharpe<th>row &micro;s<th>train s<th>trials<th>device<th>verdict</tr>"
+    titles = ["family", *(title for title, _, _ in _COLUMNS), "device", "verdict"]
+    lines = []
+    for row in report.rows():
+        cells = [f"<b>{escape(row['family'])}</b>", *(_cell(row[key], pattern) for _, key, pattern in _COLUMNS)]
+        lines.append("".join(f"<td>{cell}" for cell in [*cells, escape(row["device"]), escape(row["verdict"])]))
+    table = _table(titles, lines)
+    reasons = [f"<td><b>{escape(r['family'])}</b><td class=text>{escape(r['reason'])}" for r in report.rows()]
+    note = (
+        "<p class=sub>Out of sample unless a column says holdout; low and high bound the AUC with 90 % confidence "
+        "(block bootstrap). Every number is computed from the ONNX file.</p>"
     )
-    rows = "".join(
-        f"<tr><td><b>{escape(r['family'])}</b><td>{_cell(r['auc'], '.3f')}<td>{_cell(r['auc_low'], '.3f')} to {_cell(r['auc_high'], '.3f')}"
-        f"<td>{_cell(r['skill'], '+.2%')}<td>{_cell(r['brier'], '.4f')}<td>{_cell(r['calibration_error'], '.3f')}<td>{_cell(r['net_sharpe'], '+.2f')}"
-        f"<td>{r['trades']}<td>{_cell(r['holdout_auc'], '.3f')}<td>{_cell(r['holdout_skill'], '+.2%')}<td>{_cell(r['holdout_net_sharpe'], '+.2f')}"
-        f"<td>{_cell(r['latency_us'], '.0f')}<td>{_cell(r['train_s'], '.1f')}<td>{r['trials']}<td>{escape(r['device'])}<td>{escape(r['verdict'])}</tr>"
-        for r in report.rows()
-    )
-    reasons = "".join(f"<tr><td><b>{escape(r['family'])}</b><td class=text>{escape(r['reason'])}</tr>" for r in report.rows())
-    note = "<p class=sub>Out of sample unless a column says holdout; every number computed from the ONNX file.</p>"
-    return f"<h2>Leaderboard</h2><div class=card><table>{head}{rows}</table>{note}</div><h2>Why</h2><div class=card><table>{reasons}</table></div>"
+    return f"<h2>Leaderboard</h2><div class=card>{table}{note}</div><h2>Why</h2><div class=card>{_table([], reasons)}</div>"
+
+
+def _table(titles: Sequence[str], rows: Sequence[str]) -> str:
+    head = "<tr>" + "".join(f"<th>{escape(title)}" for title in titles) + "</tr>" if titles else ""
+    return f"<table>{head}" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
 def _figure(figure: go.Figure, title: str, height: int = 340) -> str:
@@ -185,32 +197,31 @@ def _importance(report: RetrainReport) -> str:
 
 def _account(account: AccountPage) -> str:
     money = [("price moves, before costs", "gross"), ("spread paid", "spread"), ("commission", "commission"), ("swap", "swap")]
-    rows = "".join(f"<tr><td>{label}<td>{account.costs[key]:+,.2f}</tr>" for label, key in money)
-    total = f"<tr class=total><td>net<td>{account.costs['net']:+,.2f}</tr>"
-    words = f"{account.start_balance:,.2f} to {account.end_balance:,.2f} {escape(account.currency)}, {len(account.trades)} trades"
+    rows = [f"<td>{label}<td>{account.costs[key]:+,.2f}" for label, key in money]
+    rows.append(f"<td><b>net</b><td><b>{account.costs['net']:+,.2f}</b>")
+    words = f"{account.start_balance:,.2f} to {account.end_balance:,.2f} {account.currency}, {len(account.trades)} trades"
     if account.latency_ms is not None:
         words += f", median bar-in to order-out {account.latency_ms:.1f} ms"
-    table = f"<div class=card><b>{escape(words)}</b><table><tr><th>{escape(account.mode)} account<th>{escape(account.currency)}</tr>{rows}{total}</table></div>"
+    table = f"<div class=card><b>{escape(words)}</b>{_table([f'{account.mode} account', account.currency], rows)}</div>"
     curve = np.array(account.equity, dtype=np.float64).reshape(-1, 2)
     figure = go.Figure(go.Scatter(x=_times(curve), y=curve[:, 1], mode="lines", name="equity"))
     figure.update_yaxes(title=account.currency)
     parts = [f"<h2>Account {escape(account.name)}</h2>", table, _figure(figure, f"Equity of the {account.mode} account")]
     if account.decisions:
-        why = "".join(
-            f"<tr><td>{escape(rule)}<td>{count}</tr>" for rule, count in sorted(account.decisions.items(), key=lambda i: -i[1])
-        )
-        parts.append(f"<div class=card><table><tr><th>decision at a closed bar<th>count</tr>{why}</table></div>")
+        counted = sorted(account.decisions.items(), key=lambda item: -item[1])
+        why = _table(["decision at a closed bar", "count"], [f"<td>{escape(rule)}<td>{count}" for rule, count in counted])
+        parts.append(f"<div class=card>{why}</div>")
     if account.trades:
         parts.append(_trades(account))
     return "".join(parts)
 
 
 def _trades(account: AccountPage) -> str:
-    columns = list(account.trades[0])
-    head = "".join(f"<th>{escape(c)}" for c in columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_plain(t[c])}" for c in columns) + "</tr>" for t in list(account.trades)[-40:])
-    note = f"<p class=sub>The last {min(40, len(account.trades))} of {len(account.trades)} trades.</p>"
-    return f"<h2>Trades</h2><div class=card><table><tr>{head}</tr>{rows}</table>{note}</div>"
+    shown = list(account.trades)[-_TRADES:]
+    columns = list(shown[0])
+    table = _table(columns, ["".join(f"<td>{_plain(trade[c])}" for c in columns) for trade in shown])
+    note = f"<p class=sub>The last {len(shown)} of {len(account.trades)} trades.</p>"
+    return f"<h2>Trades</h2><div class=card>{table}{note}</div>"
 
 
 def _plain(value: Any) -> str:

@@ -85,8 +85,13 @@ class FamilyResult:
             raise Final(
                 f"a result of schema {document['schema']} is newer than this Tradewind knows ({SCHEMA}); update Tradewind"
             )
-        fields = {**document, "oos": Scores(**document["oos"]), "holdout": Scores(**document["holdout"])}
-        return cls(**fields)
+        return cls(**{**document, "oos": _scores(document["oos"]), "holdout": _scores(document["holdout"])})
+
+
+def _scores(document: dict[str, Any]) -> Scores:
+    """Scores back from JSON, where an undefined number is null."""
+    values: dict[str, Any] = {name: float("nan") if value is None else value for name, value in document.items()}
+    return Scores(**values)
 
 
 @dataclass(frozen=True)

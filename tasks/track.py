@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, Schema, TensorSpec
 from prefect import task
 
 from feature_store.clock import Clock
@@ -162,10 +162,13 @@ def _metrics(result: FamilyResult) -> dict[str, float]:
 
 
 def _log_model(run_id: str, path: Path, result: FamilyResult) -> str:
-    """Log the graph with its signature; returns the model's id. Requirements are said by hand: inferring them takes 15 s and names two runtimes."""
+    """Log the graph with its signature; returns the model's id.
+
+    Requirements are said by hand: inferring them takes 15 s and names two runtimes that overwrite each other.
+    """
     graph = onnx.load(str(path))
     T, F = (d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim[1:])
-    inputs = [TensorSpec(np.dtype(np.float32), (-1, T, F), "window")]
+    inputs: list[ColSpec | TensorSpec] = [TensorSpec(np.dtype(np.float32), (-1, T, F), "window")]
     if len(graph.graph.input) > 1:
         inputs.append(TensorSpec(np.dtype(np.float32), (-1, 1), "position"))
     signature = ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.float32), (-1, 3), "probabilities")]))

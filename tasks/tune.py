@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from feature_store.seeds import seed_of
 from model_zoo._family import Context, ModelFamily, Params, Samples
-from model_zoo.judgment.metrics import direction_skill_of
+from model_zoo.judgment import metrics
 from tasks import progress
+from tasks._errors import Final
 from tasks.plan import TrainingFold
 
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -30,6 +31,7 @@ class Tuned:
     """What tuning settled on: parameters, rounds of each fold at them, skill of each fold, trials finished."""
 
     params: Params
+    drawn: Params  # as the sampler drew them, to start the next retrain from
     rounds: tuple[int, ...]
     fold_skill: tuple[float, ...]
     trials: int
@@ -52,8 +54,8 @@ def fold_score(
     """(direction skill on the fold's validation rows, rounds the fit settled on)."""
     model = family.fit(samples.take(fold.fit), samples.take(fold.stop), params, seed=seed, context=context)
     probabilities = family.predict(model, samples.take(fold.valid))
-    train_label = samples.label[np.concatenate([fold.fit, fold.stop])]
-    return direction_skill_of(probabilities, samples.label[fold.valid], train_label), family.rounds(model)
+    q, y = metrics.direction(probabilities, samples.label[fold.valid])
+    return metrics.direction_skill(q, y, metrics.base_rate(samples.label[fold.train])), family.rounds(model)
 
 
 def tune(
@@ -88,12 +90,18 @@ def tune(
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # its process died; the same draw is made again below
-    if warm_start is not None and not study.get_trials(deepcopy=False):
+    if warm_start is not None and not study.get_trials(deepcopy=False, states=(*_DONE, TrialState.WAITING)):
         study.enqueue_trial(warm_start)
     deadline = None if minutes is None else time.monotonic() + 60.0 * minutes
-    while (done := _finished(study)) is not None and len(done) < trials:
-        if deadline is not None and done and time.monotonic() > deadline:
-            break
+    if note is not None:
+        for number, trial in enumerate(_finished(study)):
+            note(_as_finished(number, trial))
+    while len(done := _finished(study)) < trials:
+        if deadline is not None and done:
+            # The first trial always ends: without one there is no result at all.
+            context = replace(context, deadline_s=deadline)
+            if context.out_of_time():
+                break
         progress.tell(f"tune {family.name}", len(done), trials, _best_words(study))
         # Seeded by how many trials are finished, not by number: a failed trial moves no later draw.
         study.sampler = optuna.samplers.TPESampler(
@@ -107,6 +115,7 @@ def tune(
     finished = _finished(study)
     return Tuned(
         params=json.loads(best.user_attrs["params"]),
+        drawn=dict(best.params),
         rounds=tuple(best.user_attrs["rounds"]),
         fold_skill=tuple(best.user_attrs["fold_skill"]),
         trials=len(finished),
@@ -129,6 +138,11 @@ def _one_trial(
         skill, fold_rounds = fold_score(
             family, samples, fold, params, seed=seed_of(seed, family.name, "fold", number), context=context
         )
+        if not np.isfinite(skill):
+            study.tell(trial, state=TrialState.FAIL)
+            raise Final(
+                f"{family.name}: fold {number + 1} has no row whose label has a direction; use a longer history or horizon"
+            )
         skills.append(skill)
         if fold_rounds is not None:
             rounds.append(int(fold_rounds))

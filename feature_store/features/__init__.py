@@ -1,0 +1,8 @@
+"""Features: what a model sees of the market. A feature is one function in a group file; `ls` is the menu."""
+
+from feature_store.features import _measures as _measures  # registers the measures that features name
+from feature_store.features._feature import Feature, all_features, feature
+from feature_store.features._live import LiveFeatures
+from feature_store.features._set import FeatureSet, FeatureSpec
+
+__all__ = ["Feature", "FeatureSet", "FeatureSpec", "LiveFeatures", "all_features", "feature"]

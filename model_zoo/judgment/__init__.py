@@ -1,0 +1,1 @@
+"""Judge: numbers in, verdict out. Nothing here knows where the numbers come from."""

@@ -1,0 +1,179 @@
+"""Lines of the trader: one pipeline's champion on one symbol, from closed bars to a signal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from feature_store._errors import Retryable as NotYet
+from feature_store.atr import atr
+from feature_store.bars import bar_close, bar_open, epoch_s, seconds
+from feature_store.features import FeatureSet, FeatureSpec
+from feature_store.features._live import LiveFeatures
+from serving import decision
+from serving._errors import Final
+from serving.bundle import Alias, Bundle, load_current, pointers
+from serving.decision import DecisionSpec
+from serving.manifest import Manifest
+from serving.model import OnnxModel
+from serving.settings import RiskSettings, tightened
+
+_KEPT_BARS = 1000  # of the line's own timeframe, beyond the horizon: for ATR and for counting how long positions are held
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a line says at one bar."""
+
+    probabilities: tuple[float, float, float]
+    side: int
+    confidence: float
+    atr: float
+
+
+class OwnBars:
+    """Closed bars of one symbol on the line's timeframe, as far back as ATR and open positions need."""
+
+    def __init__(self, timeframe: str, keep: int) -> None:
+        self._timeframe, self._keep = timeframe, keep
+        self.opens = np.empty(0, dtype=np.int64)
+        self._prices = np.empty((3, 0))  # high, low, close
+        self._waiting_s = np.empty(0, dtype=np.int64)  # base bars of an own bar that is still forming
+        self._waiting = np.empty((3, 0))
+        self._newest_base_s = -1
+
+    def add(self, base: pl.DataFrame, known_at_s: int) -> None:
+        """Takes closed base bars, oldest first; bars that were taken before change nothing."""
+        times = epoch_s(base["time"])
+        new = times > self._newest_base_s
+        times = np.concatenate([self._waiting_s, times[new]])
+        prices = np.concatenate(
+            [self._waiting, np.stack([base[name].to_numpy() for name in ("high", "low", "close")])[:, new]], 1
+        )
+        if not len(times):
+            return
+        self._newest_base_s = max(self._newest_base_s, int(times[-1]))
+        own = bar_open(times, self._timeframe)
+        starts = np.flatnonzero(np.diff(own, prepend=own[0] - 1))
+        opens = own[starts]
+        ends = np.append(starts[1:], len(own)) - 1
+        whole = np.stack([np.maximum.reduceat(prices[0], starts), np.minimum.reduceat(prices[1], starts), prices[2][ends]])
+        known = int(np.searchsorted(bar_close(opens, self._timeframe), known_at_s, side="right"))
+        self.opens = np.concatenate([self.opens, opens[:known]])[-self._keep :]
+        self._prices = np.concatenate([self._prices, whole[:, :known]], 1)[:, -self._keep :]
+        rest = int(starts[known]) if known < len(starts) else len(times)
+        self._waiting_s, self._waiting = times[rest:], prices[:, rest:]
+
+    def atr(self, bar_s: int, atr_bars: int) -> float:
+        """Average true range in price units, of the bar that opened at `bar_s`; NaN when it or its past is missing."""
+        end = int(np.searchsorted(self.opens, bar_s, side="right"))
+        if end == 0 or self.opens[end - 1] != bar_s:
+            return math.nan
+        high, low, close = (np.ascontiguousarray(p) for p in self._prices[:, max(0, end - atr_bars - 1) : end])
+        return float(atr(high, low, close, atr_bars)[-1])
+
+    def held_since(self, bar_s: int) -> int:
+        """Closed bars after the one that opened at `bar_s`."""
+        return int((self.opens > bar_s).sum())
+
+
+class Line:
+    """One (pipeline, symbol) with the bundle it trades now. `Final` when the model does not fit this program."""
+
+    def __init__(self, bundle: Bundle, model: OnnxModel, features: FeatureSet, symbol: str, risk: RiskSettings) -> None:
+        manifest = model.manifest
+        if symbol not in manifest.symbols:
+            raise Final(f"{manifest.pipeline}: its model learned {', '.join(manifest.symbols)}, not {symbol}; retrain with it")
+        self.pipeline, self.symbol = bundle.promotion.pipeline, symbol
+        self.name = line_name(self.pipeline, symbol)
+        self.bundle, self.model, self.manifest = bundle, model, manifest
+        self.timeframe, self.base_timeframe = manifest.timeframe, manifest.base_timeframe
+        self.spec: DecisionSpec = tightened(manifest.decision, risk)
+        self._features = features
+        self._live = LiveFeatures(features, symbol, longest_window=manifest.window_bars)
+        self._own = OwnBars(self.timeframe, self.spec.horizon_bars + _KEPT_BARS)
+        self.last_base_s: int | None = None
+        """Open time (epoch s) of the newest base bar taken; None before warm-up."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols whose base bars it must be given, its own first."""
+        return (self.symbol, *(s for s in self._live.symbols if s != self.symbol))
+
+    def warmup_from_s(self, now_s: int) -> int:
+        """Moment from which base bars are needed before its first window."""
+        newest_s = int(bar_open(np.array([now_s]), self.timeframe)[0])
+        past_s = (int(self.manifest.label["atr_bars"]) + 1) * seconds(self.timeframe)
+        own_s = newest_s - past_s * 7 // 5 - 7 * 86400
+        return min(self._features.fetch_from_s(newest_s, self.symbol, self.manifest.window_bars), own_s)
+
+    def take(self, bars: Mapping[str, pl.DataFrame], known_at_s: int) -> None:
+        """Closed base bars of its symbols, oldest first; repeats change nothing."""
+        self._live.update({symbol: bars[symbol] for symbol in self._live.symbols if symbol in bars})
+        own = bars[self.symbol]
+        if not own.is_empty():
+            self._own.add(own, known_at_s)
+            self.last_base_s = max(self.last_base_s or 0, int(epoch_s(own["time"].tail(1))[0]))
+
+    def opinion(self, bar_s: int, held_side: int) -> Opinion:
+        """What the model says at the bar that opened at `bar_s`. Raises `NotYet` while bars are missing."""
+        window = self._live.window(bar_s, self.manifest.window_bars)[np.newaxis]
+        position = np.array([[held_side]], dtype=np.float32) if self.model.uses_position else None
+        short, flat, long = (float(p) for p in self.model.probabilities(window, position)[0])
+        side = decision.signal(short, flat, long, self.spec)
+        sure = decision.confidence(short, long, side)
+        return Opinion((short, flat, long), side, sure, self._own.atr(bar_s, int(self.manifest.label["atr_bars"])))
+
+    def has_bar(self, bar_s: int) -> bool:
+        """Whether the bar that opened at `bar_s` was taken and is closed."""
+        return bool(len(self._own.opens)) and bool((self._own.opens[-8:] == bar_s).any())
+
+    def held_since(self, bar_s: int) -> int:
+        return self._own.held_since(bar_s)
+
+
+class Library:
+    """Loads lines; graphs and feature sets are shared by the lines of one pipeline."""
+
+    def __init__(self, home: Path, risk: RiskSettings, point_of: Callable[[str], float], *, alias: Alias, live: bool) -> None:
+        self._home, self._risk, self._point_of, self._alias, self._live = home, risk, point_of, alias, live
+        self._loaded: dict[str, tuple[Bundle, OnnxModel, FeatureSet]] = {}
+
+    def line(self, pipeline: str, symbol: str) -> Line:
+        """The line with the pipeline's verified champion. Raises as `bundle.load_current` does."""
+        digest, _ = pointers(self._home, pipeline, alias=self._alias)
+        if digest is None or digest not in self._loaded:
+            bundle = load_current(self._home, pipeline, alias=self._alias, live=self._live)
+            model = OnnxModel.load(bundle.model)
+            named = {*model.manifest.symbols, *model.manifest.context}
+            features = feature_set_of(model.manifest, {name: self._point_of(name) for name in named})
+            model.require(features.hash)
+            self._loaded[bundle.sha256] = (bundle, model, features)
+            digest = bundle.sha256
+        bundle, model, features = self._loaded[digest]
+        return Line(bundle, model, features, symbol, self._risk)
+
+    def promoted(self, pipeline: str) -> str | None:
+        """Digest of the bundle that should trade now."""
+        return pointers(self._home, pipeline, alias=self._alias)[0]
+
+
+def feature_set_of(manifest: Manifest, points: Mapping[str, float]) -> FeatureSet:
+    """The feature set that the manifest names; its hash still has to be compared."""
+    flags = {f"is_{symbol.lower()}" for symbol in manifest.symbols} if len(manifest.symbols) > 1 else set()
+    names = tuple(name for name in manifest.features if name not in flags)
+    spec = FeatureSpec(names=names, timeframe=manifest.timeframe, context_symbols=manifest.context, symbols=manifest.symbols)
+    return FeatureSet(spec, points=points)
+
+
+def line_name(pipeline: str, symbol: str) -> str:
+    """Name of a line in the journal."""
+    return f"{pipeline}/{symbol}"
+
+
+__all__ = ["Library", "Line", "NotYet", "Opinion", "OwnBars", "feature_set_of", "line_name"]

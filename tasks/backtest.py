@@ -1,0 +1,185 @@
+"""A backtest of any model over stored bars: features as live, answers of the ONNX file, decisions of `step`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from prefect import task
+
+from feature_store.atr import atr
+from feature_store.bars import epoch_s
+from feature_store.clock import from_epoch
+from feature_store.features import FeatureSet, FeatureSpec
+from feature_store.store import Store
+from model_zoo._family import Samples
+from serving import bundle
+from serving.backtest import BacktestResult, LineInput, prepare, run
+from serving.manifest import Manifest
+from serving.model import OnnxModel
+from serving.settings import RiskSettings
+from tasks import progress
+from tasks._errors import Final
+from tasks.dataset import Dataset, load
+from tasks.home import Home
+from tasks.record import latest_report
+from tasks.settings import PipelineSettings
+from tasks.train import ask_model
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A backtest and what must stand beside its numbers."""
+
+    title: str
+    words: str
+    sample: str
+    mode: str
+    cost_source: str
+    result: BacktestResult
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "model": self.title,
+            "sample": self.sample,
+            "mode": self.mode,
+            "cost_source": self.cost_source,
+            **self.result.summary(),
+        }
+
+
+@task(task_run_name="backtest {pipeline}")
+def backtest(
+    home_root: Path, pipeline: str, model: str | None, span: tuple[datetime | None, datetime | None], *, lock_wait_s: float
+) -> Replayed:
+    """Replay the champion, a family of the latest retrain, or an ONNX file over stored bars of its own feed.
+
+    span: first and last moment of decisions, None for all bars there are.
+    """
+    home = Home(home_root)
+    title, onnx = find_model(home, pipeline, model)
+    manifest = onnx.manifest
+    settings = PipelineSettings(
+        feed=manifest.feeds[0],
+        symbols=manifest.symbols,
+        context=manifest.context or None,
+        timeframe=manifest.timeframe,
+        window_bars=manifest.window_bars,
+        account_currency=manifest.account_currency,
+    )
+    dataset = load(home, settings, lock_wait_s=lock_wait_s)
+    feature_set = FeatureSet(
+        FeatureSpec(
+            tuple(n for n in manifest.features if not _is_flag(n, manifest)),
+            manifest.timeframe,
+            manifest.context,
+            manifest.symbols,
+        ),
+        points={s: r.spec.point for s, r in dataset.rows.items()},
+    )
+    onnx.require(feature_set.hash)
+    lines = []
+    for number, symbol in enumerate(manifest.symbols):
+        progress.tell("backtest", number, len(manifest.symbols), symbol)
+        lines.append(_line(dataset, feature_set, onnx, symbol, span))
+    store = Store(home.store, lock_wait_s=lock_wait_s)
+    first = min(int(line.open_s[0]) for line in lines)
+    bars = {s: _from(r.bars, first, span[1]) for s, r in dataset.rows.items()}
+    data = prepare(
+        bars,
+        manifest.timeframe,
+        {s: r.spec for s, r in dataset.rows.items()},
+        {s: store.spread_table(settings.feed, s).points for s in dataset.rows},
+        lines,
+        feed=settings.feed,
+        currency=manifest.account_currency,
+        start_balance=settings.starting_balance,
+        limits=RiskSettings().limits(),
+        resume_next_day=True,
+    )
+    progress.tell("backtest", len(manifest.symbols), len(manifest.symbols))
+    sample = sample_of(manifest, lines)
+    words = f"{manifest.mode} market, {manifest.cost_source} costs, {sample}"
+    return Replayed(title, words, sample, manifest.mode, manifest.cost_source, run(data))
+
+
+def _is_flag(name: str, manifest: Manifest) -> bool:
+    return len(manifest.symbols) > 1 and name in {f"is_{s.lower()}" for s in manifest.symbols}
+
+
+def find_model(home: Home, pipeline: str, model: str | None) -> tuple[str, OnnxModel]:
+    """(what to call it, the stamped model). Raises `Final` naming what there is."""
+    if model is None:
+        found = bundle.load_current(home.root, pipeline)
+        return f"champion of {pipeline}", OnnxModel.load(found.model)
+    if model.endswith(".onnx"):
+        path = Path(model)
+        if not path.is_file():
+            raise Final(f"model file {path} does not exist; give a path, or a family of the latest retrain")
+        return path.name, OnnxModel.load(path)
+    report = latest_report(home, pipeline)
+    families = {r.family: r.final_onnx for r in report.families}
+    if model not in families:
+        raise Final(f"model {model!r} is not in the latest retrain of {pipeline}; there are {', '.join(families)}")
+    return f"{pipeline}/{model}", OnnxModel.load(home.run(pipeline, report.run_key) / families[model])
+
+
+def sample_of(manifest: Manifest, lines: list[LineInput]) -> str:
+    """`in sample` as soon as one decision lies in the span the model learned from."""
+    learned = manifest.training_span[1]
+    return "out of sample" if min(int(line.open_s[0]) for line in lines) > learned else "in sample"
+
+
+def _line(
+    dataset: Dataset, feature_set: FeatureSet, onnx: OnnxModel, symbol: str, span: tuple[datetime | None, datetime | None]
+) -> LineInput:
+    manifest, rows = onnx.manifest, dataset.rows[symbol]
+    computed = feature_set.compute(dataset.base, symbol)
+    bars = rows.bars.head(computed.height)
+    close_s = rows.close_s[: computed.height]
+    chosen = np.arange(computed.height) >= feature_set.warmup_bars + manifest.window_bars - 1
+    if span[0] is not None:
+        chosen &= close_s > span[0].timestamp()
+    if span[1] is not None:
+        chosen &= close_s <= span[1].timestamp()
+    asked = np.flatnonzero(chosen)
+    if not len(asked):
+        there = f"{from_epoch(int(close_s[0])):%Y-%m-%d} to {from_epoch(int(close_s[-1])):%Y-%m-%d}"
+        raise Final(
+            f"{symbol}: no bar to decide on in that span; stored is {there}, of which {feature_set.warmup_bars} bars warm up"
+        )
+    features = computed.drop("time").to_numpy().astype(np.float32)
+    nothing = np.zeros(len(features), dtype=np.float32)
+    samples = Samples(
+        features=features,
+        rows=asked,
+        segment_starts=np.array([0]),
+        window_bars=manifest.window_bars,
+        label=nothing.astype(np.int8),
+        r_long=nothing,
+        r_short=nothing,
+        weights=nothing,
+        next_bar_return=nothing,
+    )
+    high, low, close = (bars[c].to_numpy() for c in ("high", "low", "close"))
+    return LineInput(
+        name=symbol,
+        symbol=symbol,
+        timeframe=manifest.timeframe,
+        spec=manifest.decision,
+        open_s=epoch_s(bars["time"])[asked],
+        probabilities=ask_model(onnx, samples).astype(np.float64),
+        atr=atr(high, low, close, int(manifest.label["atr_bars"]))[asked],
+    )
+
+
+def _from(bars: pl.DataFrame, first_s: int, end: datetime | None) -> pl.DataFrame:
+    """Bars from the first decision on, up to `end`."""
+    opens = epoch_s(bars["time"])
+    last = np.inf if end is None else end.timestamp()
+    return bars.filter((opens >= first_s) & (opens < last))
