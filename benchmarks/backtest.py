@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -70,8 +71,8 @@ def main(bars: int) -> None:
     for width in (1, 4):
         large, small = made(bars, width), made(PLAIN_BARS, width)
         result = run(large, compiled=True)
-        compiled = bars / best(lambda large=large: run(large, compiled=True))
-        plain = PLAIN_BARS / best(lambda small=small: run(small, compiled=False), 1)
+        compiled = bars / best(partial(run, large, compiled=True))
+        plain = PLAIN_BARS / best(partial(run, small, compiled=False), 1)
         print(f"{width:>8} {compiled:>16,.0f} {plain:>13,.0f} {compiled / plain:>6.0f} {result.totals.trades:>8,}")
 
 

@@ -14,8 +14,14 @@ from rich.table import Table
 
 from tasks import progress
 
-out = Console(highlight=False)
+# What is not a terminal (a file, a pipe) has no width: lines there stay whole.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line on stdout as it is, never wrapped."""
+    out.print(text, soft_wrap=True, markup=False)
 
 
 def print_json(document: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -62,7 +62,6 @@ def generated_broker(
     memory: Path | None = None,
 ) -> Handle:
     """A simulated broker at the end of the feed's history, or where its memory says it stood."""
-    assert settings.market is not None or settings.source == "generator"
     market = market_of(feed, settings, symbols)
     configs = tuple(SymbolConfig.from_spec(_with_commission(market, s, feed, settings)) for s in symbols)
     assert settings.market is not None
@@ -93,6 +92,26 @@ def _broker(
         autosave=memory,
     )
     return install(config, resume_from=memory if memory is not None and memory.is_file() else None)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What an account trades on. end: when a simulated market has no more bars, None for a real one."""
+
+    terminal: Any
+    clock: Clock
+    clock_rule: str
+    end: datetime | None
+
+
+def account_desk(root: Path, name: str, account: AccountSettings, feed: FeedSettings, lock_wait_s: float) -> Desk:
+    """Terminal and clock of an account."""
+    if account.mode == "sim":
+        handle = account_broker(root, name, account, feed, lock_wait_s)
+        return Desk(handle.module, handle.clock, handle.config.server_clock, handle.market.end)
+    if account.mode == "paper":
+        raise FlowError(f"account {name!r} is in mode paper, which this version cannot trade yet; use sim or practice")
+    return Desk(metatrader(), SystemClock(), feed.clock, None)
 
 
 def account_broker(root: Path, name: str, account: AccountSettings, feed: FeedSettings, lock_wait_s: float) -> Handle:

@@ -86,7 +86,8 @@ class Bars:
         """Base bars that the lines do not have yet, by (symbol, base timeframe)."""
         counts: dict[tuple[str, str], int] = {}
         for line in lines:
-            behind = 0 if line.last_base_s is None else int(now_s - line.last_base_s) // seconds(line.base_timeframe)
+            last_s = line.warmup_from_s(int(now_s)) if line.last_base_s is None else line.last_base_s
+            behind = int(now_s - last_s) // seconds(line.base_timeframe)
             for symbol in line.symbols:
                 key = symbol, line.base_timeframe
                 counts[key] = max(counts.get(key, 0), behind + _OVERLAP_BARS)

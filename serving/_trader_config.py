@@ -90,7 +90,12 @@ def check_identity(config: TraderConfig, found: Identity) -> None:
 
 @contextmanager
 def sole_trader(config: TraderConfig, identity: Identity) -> Iterator[None]:
-    """A lock on the login itself: two account names in one home must not trade one login. Raises `Retryable`."""
+    """A lock on the login itself: two account names in one home must not trade one login. Raises `Retryable`.
+
+    Simulated accounts need none: each process has a broker of its own."""
+    if config.settings.mode in ("sim", "paper"):
+        yield
+        return
     folder = config.home / "accounts" / ".logins"
     folder.mkdir(parents=True, exist_ok=True)
     server = "".join(c if c.isalnum() else "-" for c in identity.server)

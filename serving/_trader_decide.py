@@ -74,6 +74,11 @@ class Decider:
             if wanted.open_side[i] != 0:
                 opened[line.name] = self._open(line, due[line.name].bar_s, wanted, i), self._latency(arrived)
         thought_us = round((perf_counter() - arrived) * 1e6)
+        for name, (intent, _) in opened.items():
+            self._say(
+                "order", line=name, symbol=intent.symbol, side=intent.side, lots=intent.filled_lots or intent.lots,
+                price=intent.price, stop=intent.stop, target=intent.target, state=intent.state, note=intent.note,
+            )  # fmt: skip
         for i, line in enumerate(lines):
             if line.name not in opinions:
                 continue

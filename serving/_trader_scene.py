@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,20 +168,28 @@ def _positions(held: Sequence[Held], index: Mapping[str, int]) -> Positions:
     )
 
 
-def held_row(position: OpenPosition, exit_: Exit | None, line: int, bars_held: int) -> Held:
-    """A position of the account; without an exit of ours it is foreign."""
-    return Held(
-        position, exit_, position.symbol, line if exit_ else FOREIGN, position.side, position.lots, position.entry,
-        position.stop or (exit_.stop if exit_ else 0.0), position.target or (exit_.target if exit_ else 0.0),
-        bars_held, exit_.horizon_bars if exit_ else 0,
-    )  # fmt: skip
-
-
-def unresolved_row(intent: Intent, line: int, price: float) -> Held:
-    """An open intent of unknown fate, as the position it may have become."""
-    return Held(
-        None, None, intent.symbol, line, intent.side, intent.lots, price, intent.stop, intent.target, 0, intent.horizon_bars
-    )  # fmt: skip
+def held_rows(
+    positions: Iterable[OpenPosition],
+    exits: Mapping[int, Exit],
+    unresolved: Iterable[Intent],
+    numbers: Mapping[str, int],
+    bars_held: Callable[[Exit], int],
+) -> list[Held]:
+    """Rows of a scene. numbers: index of each line; a position of ours whose line is gone gets one beyond them."""
+    rows = []
+    for p in positions:
+        exit_ = exits.get(p.ticket)
+        if exit_ is None:
+            rows.append(Held(p, None, p.symbol, FOREIGN, p.side, p.lots, p.entry, p.stop, p.target, 0, 0))
+            continue
+        line, stop, target = numbers.get(exit_.line, len(numbers)), p.stop or exit_.stop, p.target or exit_.target
+        held, horizon = bars_held(exit_), exit_.horizon_bars
+        rows.append(Held(p, exit_, p.symbol, line, p.side, p.lots, p.entry, stop, target, held, horizon))
+    for i in unresolved:
+        if i.kind == "open":
+            line = numbers.get(i.line, len(numbers))
+            rows.append(Held(None, None, i.symbol, line, i.side, i.lots, i.price, i.stop, i.target, 0, i.horizon_bars))
+    return rows
 
 
 def open_age_s(feed: str, since_s: float, now_s: float) -> float:

@@ -119,7 +119,7 @@ def _parse(path: Path) -> Command | None:
 
 @dataclass(frozen=True)
 class Taken:
-    """What control asks of the trader at this check."""
+    """What control asks of the trader at this check. flatten: close all that is ours, until a person resumes."""
 
     state: str
     flatten: bool
@@ -132,23 +132,25 @@ class Control:
     def __init__(self, home: Path, account: str, journal: Journal) -> None:
         self._journal, self._halts = journal, halt_files(home, account)
         self._commands = account_folder(home, account) / "commands"
-        self.state = journal.state().state
+        latched = journal.state()
+        self.state = latched.state
+        # A flatten outlives a restart: the trader may have died between the command and the last close.
+        self._flatten = latched.reason.startswith("flatten: ")
 
     def check(self) -> Taken:
         """Takes waiting commands and looks for HALT files; cheap enough for every second."""
-        before, flatten = self.state, False
+        before = self.state
         for path, command in pending(self._commands):
             if command is None:
                 # Nobody knows what was asked for: the safe reading is halt.
                 self.latch("halted", by="control", reason=f"unreadable command {path.name}")
             else:
                 self._take(command)
-                flatten = flatten or command.name == "flatten"
             path.unlink()
         file = _first_there(self._halts)
         if file is not None and self.state != "halted":
             self.latch("halted", by="HALT file", reason=f"{file.name} in {file.parent.name}")
-        return Taken(self.state, flatten, self.state != before)
+        return Taken(self.state, self._flatten, self.state != before)
 
     def latch(self, state: str, *, by: str, reason: str) -> bool:
         """True when a rule made the state stricter. A rule never loosens it: that takes a person."""
@@ -164,8 +166,9 @@ class Control:
             self._journal.event("resume refused", by=command.by, why="a HALT file is there")
         elif command.name == "reduce" and self.state == "halted":
             self._journal.event("reduce refused", by=command.by, why="halted is stricter; resume first")
-        elif state != self.state:
+        elif state != self.state or (command.name == "flatten" and not self._flatten):
             self._set(state, command.by, f"{command.name}: {command.reason}")
+            self._flatten = command.name == "flatten"
 
     def _set(self, state: str, by: str, reason: str) -> None:
         with self._journal.transaction():

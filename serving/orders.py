@@ -51,6 +51,7 @@ class Orders:
         self._policy = policy or OrderPolicy()
         self._protect_failures: defaultdict[int, int] = defaultdict(int)
         self._missing_since_ms: dict[int, int] = {}
+        self._orphans: set[int] = set()
         self.sent_at: float | None = None
         """perf_counter at which the newest `open` first went out; None when it never did."""
 
@@ -270,12 +271,19 @@ class Orders:
             key = magic.decode(position.magic)
             intent = self._journal.intent(key.sequence) if key and position.ticket not in exits else None
             if intent is None or intent.magic != position.magic or intent.symbol != position.symbol:
+                self._note_orphan(position, key is not None and position.ticket not in exits)
                 continue
             if intent.state == "filled" and intent.position != position.ticket:
                 extra.append(position)
             else:
                 self._filled(intent, Finding("filled", position.ticket, position.lots, position.entry, "seen later"))
         return extra
+
+    def _note_orphan(self, position: OpenPosition, ours: bool) -> None:
+        # Our tag, but no intent of this journal: it counts as foreign, so that nobody closes what nobody knows.
+        if ours and position.ticket not in self._orphans:
+            self._orphans.add(position.ticket)
+            self._journal.event("orphan", position=position.ticket, symbol=position.symbol, magic=position.magic)
 
     def _mark_gone(self, exit_: Exit) -> None:
         now_ms = self._journal.now_ms()

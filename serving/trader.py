@@ -18,21 +18,20 @@ from typing import Any
 
 from feature_store._errors import FeatureStoreError
 from feature_store.clock import Clock, from_epoch
-from serving import decision
 from serving._errors import Retryable, ServingError
 from serving._trader_bars import Bars, Schedule
 from serving._trader_closing import Closing
 from serving._trader_config import Emit, TraderConfig, check_identity, sole_trader
 from serving._trader_day import RiskKeeper
 from serving._trader_decide import Decider
+from serving._trader_guard import Guard
 from serving._trader_lines import Library, Line
-from serving._trader_scene import Desk, Held, Scene, held_row, unresolved_row
+from serving._trader_scene import Desk
 from serving._trader_signals import StopRequest, stop_on_signals
-from serving.control import STATES, Control, journal_path
-from serving.decision import REASONS, Account
-from serving.journal import Exit, Journal
+from serving.control import Control, journal_path
+from serving.journal import Journal
 from serving.orders import Orders
-from serving.terminal.broker import AccountMoney, Broker, Disconnected, OpenPosition, WrongAccount
+from serving.terminal.broker import AccountMoney, Broker, Disconnected, WrongAccount
 
 __all__ = ["StopRequest", "TraderConfig", "TraderSummary", "run_trader", "stop_on_signals"]
 
@@ -85,7 +84,7 @@ class Trader:
     ) -> None:
         self._config, self._clock, self._journal, self._emit, self._stop = config, clock, journal, emit, stop
         settings = config.settings
-        self._feed, self._limits = settings.feed, settings.risk.limits()
+        self._feed, limits = settings.feed, settings.risk.limits()
         self._control = Control(config.home, config.account, journal)
         self._broker = Broker(
             terminal, feed=self._feed, clock=clock, clock_rule=config.clock_rule, commission_per_lot=config.commission_per_lot,
@@ -94,7 +93,6 @@ class Trader:
         )  # fmt: skip
         self._orders = Orders(journal, self._broker, clock, config.orders)
         self._closing = Closing(self._orders, clock)
-        self._keeper = RiskKeeper(journal, settings.risk_day, clock)
         self._desk = Desk(self._broker, clock, self._feed, settings.currency, [line.symbol for line in settings.lines])
         self._library = Library(
             config.home,
@@ -103,13 +101,16 @@ class Trader:
             alias=config.alias,
             live=settings.mode == "live",
         )
-        self._decider = Decider(journal, self._orders, self._closing, clock, self._limits, self._say)
+        self._decider = Decider(journal, self._orders, self._closing, clock, limits, self._say)
         self._bars = Bars(self._broker)
         self._lines: list[Line] = []
         self._refused: set[str] = set()
         self._handled: set[int] = set()
         self._next_check = clock.now_utc()
-        self._money: AccountMoney | None = None
+        self._guard = Guard(
+            journal, self._broker, self._control, self._orders, self._closing, RiskKeeper(journal, settings.risk_day, clock),
+            self._desk, limits, self._lines, self._say,
+        )  # fmt: skip
 
     def run(self) -> TraderSummary:
         try:
@@ -118,6 +119,7 @@ class Trader:
             assert self._broker.identity is not None
             with sole_trader(self._config, self._broker.identity):
                 why = self._trade()
+            self._guard.last_look()
             summary = self._summary(why)
             self._journal.event("stopped", **asdict(summary))
             self._say("stopped", **asdict(summary))
@@ -126,6 +128,7 @@ class Trader:
             if isinstance(error, WrongAccount):
                 self._control.latch("halted", by="trader", reason=str(error))
             self._journal.event("failed", error=str(error))
+            self._say("failed", error=str(error))
             raise
         finally:
             self._broker.disconnect()
@@ -145,6 +148,7 @@ class Trader:
                 self._tick(schedule)
             except Disconnected as lost:
                 self._journal.event("disconnected", error=str(lost))
+                self._say("disconnected", error=str(lost))
                 if not self._reach_terminal(str(lost)):
                     return "stopped"
 
@@ -167,7 +171,7 @@ class Trader:
             return
         now = self._clock.now_utc()
         if now >= self._next_check:
-            self._check()
+            self._guard.check()
             # A closed market leaves nothing to trade; commands and HALT files are still looked for.
             idle = not self._desk.is_open()
             self._next_check = now + timedelta(seconds=max(self._config.settings.check_every_s, _IDLE_S if idle else 0.0))
@@ -186,7 +190,7 @@ class Trader:
                 identity = self._broker.connect()
                 check_identity(self._config, identity)
                 self._desk.refresh()
-                self._reconcile()
+                self._guard.reconcile()
                 self._journal.event("connected", account=str(identity), why=why)
                 return True
             except Disconnected as error:
@@ -216,64 +220,9 @@ class Trader:
         except Disconnected:
             raise
         except Retryable as error:
-            # Its bars are fetched again at each close; until then the journal says what is missing.
+            # The terminal may still be loading history: the line is warmed up again at its next bar.
             self._journal.event("cold", line.name, error=str(error))
         return line
-
-    def _reconcile(self) -> None:
-        """Makes journal and broker agree: fills while away, orders of unknown fate, positions."""
-        self._take_fills()
-        self._orders.resolve()
-        for extra in self._orders.reconcile(self._broker.positions()):
-            self._close(extra, "second fill of one order")
-
-    def _take_fills(self) -> None:
-        fills = self._orders.collect()
-        self._keeper.moved(fills)
-        for fill in fills:
-            self._say("fill", **vars(fill))
-
-    # --- every second
-
-    def _check(self) -> None:
-        taken = self._control.check()
-        if taken.changed:
-            self._say("state", state=taken.state)
-        money = self._broker.account()
-        if self._money is None or money.balance != self._money.balance:
-            self._take_fills()
-        self._money = money
-        self._orders.resolve()
-        positions = self._broker.positions()
-        for extra in self._orders.reconcile(positions):
-            self._close(extra, "second fill of one order")
-        for naked in self._orders.protect(positions):
-            self._close(naked, "its stop could not be set")
-        scene = self._scene(positions, count_bars=False)
-        code = decision.guard(self._account(money), scene.positions, scene.quotes, scene.specs, self._limits)
-        if code != 0:
-            self._breached(code, positions)
-        if taken.flatten:
-            self._close_all(positions, "flatten")
-        self._closing.retry(positions)
-
-    def _breached(self, code: int, positions: Sequence[OpenPosition]) -> None:
-        """An account rule is broken: the state latches to halted, and all that is ours is closed."""
-        if self._control.latch("halted", by="risk", reason=REASONS[code]):
-            self._say("state", state=self._control.state, reason=REASONS[code])
-        self._close_all(positions, REASONS[code])
-
-    def _close_all(self, positions: Sequence[OpenPosition], reason: str) -> None:
-        ours = self._journal.open_exits()
-        for position in positions:
-            if position.ticket in ours:
-                self._close(position, reason)
-
-    def _close(self, position: OpenPosition, reason: str) -> None:
-        exit_ = self._journal.open_exits().get(position.ticket)
-        intent = self._closing.ask(position, line=exit_.line if exit_ else "account", reason=reason)
-        if intent is not None:
-            self._say("close", position=position.ticket, reason=reason, state=intent.state)
 
     # --- at closed bars
 
@@ -314,57 +263,47 @@ class Trader:
     def _decide(self, ready: Sequence[Line], schedule: Schedule, arrived: float) -> None:
         positions = self._broker.positions()
         money = self._broker.account()
-        scene = self._scene(positions, count_bars=True)
+        scene = self._guard.scene(positions, count_bars=True)
         held = {self._lines[h.line].name: h.side for h in scene.held if 0 <= h.line < len(self._lines)}
         opinions = self._decider.opinions(ready, schedule.due, held)
-        code = self._decider.act(self._lines, schedule.due, opinions, self._account(money), scene, arrived)
+        code = self._decider.act(self._lines, schedule.due, opinions, self._guard.account(money), scene, arrived)
         if code != 0:
-            self._breached(code, positions)
+            self._guard.breached(code, positions)
+        self._warm_again([line for line in ready if line.name not in opinions])
+
+    def _warm_again(self, cold: Sequence[Line]) -> None:
+        """Lines without an opinion get all their bars anew: a terminal's first answer may have been short."""
+        for line in cold:
+            try:
+                self._lines[self._lines.index(line)] = self._warm(self._library.line(line.pipeline, line.symbol))
+            except Disconnected:
+                raise
+            except (ServingError, FeatureStoreError) as error:
+                self._refuse(line, self._library.promoted(line.pipeline), str(error))
 
     def _look_for_champions(self) -> None:
         """A new champion takes over between bars; positions keep the exits they were opened with."""
         for i, line in enumerate(self._lines):
-            promoted = self._library.promoted(line.pipeline)
-            if promoted is None or promoted == line.bundle.sha256 or promoted in self._refused:
-                continue
+            promoted: str | None = None
             try:
+                promoted = self._library.promoted(line.pipeline)
+                if promoted is None or promoted == line.bundle.sha256 or promoted in self._refused:
+                    continue
                 self._lines[i] = self._warm(self._library.line(line.pipeline, line.symbol))
             except Disconnected:
                 raise
             except (ServingError, FeatureStoreError) as error:
-                self._refused.add(promoted)
-                self._journal.event("champion refused", line.name, bundle=promoted, error=str(error))
+                self._refuse(line, promoted, str(error))
             else:
                 self._journal.event("new champion", line.name, bundle=promoted, before=line.bundle.sha256)
                 self._say("champion", line=line.name, bundle=promoted)
 
-    # --- the account as decisions see it
-
-    def _account(self, money: AccountMoney) -> Account:
-        day = self._keeper.update(money)
-        state = STATES.index(self._control.state)
-        return Account(money.balance, money.equity, money.margin, day.day_start_equity, day.peak_equity, state)
-
-    def _scene(self, positions: Sequence[OpenPosition], *, count_bars: bool) -> Scene:
-        exits = self._journal.open_exits()
-        numbers = {line.name: i for i, line in enumerate(self._lines)}
-        held: list[Held] = []
-        for position in positions:
-            exit_ = exits.get(position.ticket)
-            # A line that is gone from the settings gets a number beyond those there are.
-            line = numbers.get(exit_.line, len(self._lines)) if exit_ else 0
-            held.append(held_row(position, exit_, line, self._held_bars(exit_, line) if exit_ and count_bars else 0))
-        for intent in self._journal.unresolved():
-            if intent.kind == "open":
-                quote = self._broker.quote(intent.symbol)
-                price = (quote.ask if intent.side > 0 else quote.bid) if quote else 0.0
-                held.append(unresolved_row(intent, numbers.get(intent.line, len(self._lines)), price))
-        return self._desk.scene(held)
-
-    def _held_bars(self, exit_: Exit, line: int) -> int:
-        if line < len(self._lines) and self._lines[line].timeframe == exit_.timeframe:
-            return self._lines[line].held_since(exit_.bar_s)
-        return self._bars.held_elsewhere(exit_.symbol, exit_.timeframe, exit_.bar_s, exit_.horizon_bars)
+    def _refuse(self, line: Line, promoted: str | None, error: str) -> None:
+        """The line trades on with the champion it has; said once for each that is refused."""
+        if (promoted or error) not in self._refused:
+            self._refused.add(promoted or error)
+            self._journal.event("champion refused", line.name, bundle=promoted, error=error)
+            self._say("champion refused", line=line.name, bundle=promoted, error=error)
 
     def _line(self, name: str) -> Line:
         return next(line for line in self._lines if line.name == name)
@@ -373,7 +312,7 @@ class Trader:
         self._emit({"schema": SCHEMA, "event": event, "time": self._clock.now_utc().isoformat(), **values})
 
     def _summary(self, why: str) -> TraderSummary:
-        money = self._money or AccountMoney(0.0, 0.0, 0.0)
+        money = self._guard.money or AccountMoney(0.0, 0.0, 0.0)
         latencies = self._decider.latencies_us
         return TraderSummary(
             account=self._config.account, why=why, bars=len(self._handled), decisions=self._decider.decisions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from prefect import task
 
 from feature_store.atr import atr
 from feature_store.bars import epoch_s
 from feature_store.clock import from_epoch
 from feature_store.features import FeatureSet, FeatureSpec
+from feature_store.settings import FeedSettings
 from feature_store.store import Store
 from model_zoo._family import Samples
 from serving import bundle
@@ -24,6 +25,7 @@ from serving.model import OnnxModel
 from serving.settings import RiskSettings
 from tasks import progress
 from tasks._errors import Final
+from tasks._step import step
 from tasks.dataset import Dataset, load
 from tasks.home import Home
 from tasks.record import latest_report
@@ -53,13 +55,19 @@ class Replayed:
         }
 
 
-@task(task_run_name="backtest {pipeline}")
+@step("backtest {pipeline}")
 def backtest(
-    home_root: Path, pipeline: str, model: str | None, span: tuple[datetime | None, datetime | None], *, lock_wait_s: float
+    home_root: Path,
+    pipeline: str,
+    model: str | None,
+    span: tuple[datetime | None, datetime | None],
+    feeds: Callable[[str], FeedSettings],
+    *,
+    lock_wait_s: float,
 ) -> Replayed:
     """Replay the champion, a family of the latest retrain, or an ONNX file over stored bars of its own feed.
 
-    span: first and last moment of decisions, None for all bars there are.
+    span: first and last moment of decisions, None for all bars there are. feeds: settings of a feed by name.
     """
     home = Home(home_root)
     title, onnx = find_model(home, pipeline, model)
@@ -72,7 +80,7 @@ def backtest(
         window_bars=manifest.window_bars,
         account_currency=manifest.account_currency,
     )
-    dataset = load(home, settings, lock_wait_s=lock_wait_s)
+    dataset = load(home, settings, feeds(settings.feed), lock_wait_s=lock_wait_s)
     feature_set = FeatureSet(
         FeatureSpec(
             tuple(n for n in manifest.features if not _is_flag(n, manifest)),

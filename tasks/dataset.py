@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from prefect import task
 
 from feature_store.atr import atr
 from feature_store.bars import bar_close, epoch_s, resample
@@ -23,6 +22,7 @@ from feature_store.symbols import SymbolSpec
 from serving.conversion import COMMON, rate_series
 from tasks import progress
 from tasks._errors import Final
+from tasks._step import step
 from tasks.home import Home
 from tasks.settings import PipelineSettings
 
@@ -49,7 +49,9 @@ class Dataset:
     base_timeframe: str
 
 
-def load(home: Home, pipeline: PipelineSettings, *, lock_wait_s: float, until: datetime | None = None) -> Dataset:
+def load(
+    home: Home, pipeline: PipelineSettings, feed: FeedSettings, *, lock_wait_s: float, until: datetime | None = None
+) -> Dataset:
     """Bars of the pipeline's symbols, its context, and of what its account currency needs. Raises `Final` when some lack."""
     store = Store(home.store, lock_wait_s=lock_wait_s)
     here = set(store.inventory().filter(feed=pipeline.feed)["symbol"].to_list())
@@ -67,7 +69,7 @@ def load(home: Home, pipeline: PipelineSettings, *, lock_wait_s: float, until: d
         if bars.is_empty():
             raise Final(f"{symbol}: feed {pipeline.feed!r} has no bars between {start or 'its start'} and {end or 'its end'}")
         base[symbol] = bars
-        rows[symbol] = _rows(store, pipeline, symbol, bars)
+        rows[symbol] = _rows(store, pipeline, feed, symbol, bars)
     return Dataset(base=base, rows=rows, base_timeframe=store.base_timeframe(pipeline.feed, pipeline.symbols[0]))
 
 
@@ -85,11 +87,13 @@ def _span(start: date | None, end: date | None, until: datetime | None) -> tuple
     return first, last
 
 
-def _rows(store: Store, pipeline: PipelineSettings, symbol: str, base: pl.DataFrame) -> Rows:
+def _rows(store: Store, pipeline: PipelineSettings, feed: FeedSettings, symbol: str, base: pl.DataFrame) -> Rows:
     bars = resample(base, pipeline.timeframe)
     opens = epoch_s(bars["time"])
     close_s = bar_close(opens, pipeline.timeframe)
     spec = store.symbol(pipeline.feed, symbol, datetime.fromtimestamp(int(close_s[-1]), UTC))
+    if spec.source == "assumed":
+        spec = replace(spec, commission_per_lot=feed.commission_per_lot)
     table = store.spread_table(pipeline.feed, symbol)
     own = bars["spread_points"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     return Rows(spec, bars, close_s, charged_spread(own, table.at(opens), spec.point), table.source)
@@ -115,7 +119,7 @@ def cost_source(dataset: Dataset, symbols: tuple[str, ...]) -> str:
     return "user" if specs == {"user"} else "assumed"
 
 
-@task(task_run_name="snapshot {name}")
+@step("snapshot {name}")
 def build_snapshot(
     home_root: Path,
     name: str,
@@ -128,7 +132,7 @@ def build_snapshot(
     """The snapshot of the pipeline's bars up to `until`; the same content gives the same folder."""
     home = Home(home_root)
     progress.tell("snapshot", 0, len(pipeline.symbols))
-    dataset = load(home, pipeline, lock_wait_s=lock_wait_s, until=until)
+    dataset = load(home, pipeline, feed, lock_wait_s=lock_wait_s, until=until)
     feature_set = feature_set_of(pipeline, {s: r.spec.point for s, r in dataset.rows.items()})
     label_spec = LabelSpec(**pipeline.label.model_dump())
     parts = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-from prefect import task
 
 from feature_store.bars import seconds
 from feature_store.clock import Clock
@@ -16,8 +15,10 @@ from feature_store.settings import FeedSettings
 from feature_store.sources._source import SourceBars, read_path
 from feature_store.sources.terminal import read_terminal
 from feature_store.store import Batch, Store
+from feature_store.symbols import SymbolSpec
 from serving.terminal.broker import Broker
 from tasks import artifacts, progress
+from tasks._step import step
 
 # Bars fetched again behind the newest stored one: a broker may still correct its latest.
 _OVERLAP_BARS = 100
@@ -42,7 +43,7 @@ def _keep(store: Store, feed: str, found: Iterator[SourceBars], at: datetime) ->
     return batches
 
 
-@task(task_run_name="ingest files into {feed}")
+@step("ingest files into {feed}")
 def ingest_files(
     store_path: Path,
     feed: str,
@@ -59,7 +60,7 @@ def ingest_files(
     return _keep(Store(store_path, lock_wait_s=lock_wait_s), feed, iter(found), at)
 
 
-@task(task_run_name="ingest {feed} from its terminal")
+@step("ingest {feed} from its terminal")
 def ingest_terminal(
     store_path: Path,
     feed: str,
@@ -74,12 +75,18 @@ def ingest_terminal(
     """The batches of new closed bars of each symbol, and the terminal's own word on what each symbol is."""
     store = Store(store_path, lock_wait_s=lock_wait_s)
     names = {symbol: settings.symbols.get(symbol, symbol) for symbol in symbols}
-    broker = Broker(terminal, feed=feed, clock=clock, clock_rule=settings.clock, symbols=names)
+    broker = Broker(
+        terminal,
+        feed=feed,
+        clock=clock,
+        clock_rule=settings.clock,
+        symbols=names,
+        commission_per_lot=settings.commission_per_lot,  # terminals do not tell it
+    )
     broker.connect()
     batches: list[Batch] = []
     for number, (symbol, broker_symbol) in enumerate(names.items()):
         progress.tell("ingest", number, len(names), symbol)
-        store.put_symbol(broker.spec(symbol))
         bars = read_terminal(
             terminal,
             broker_symbol=broker_symbol,
@@ -90,8 +97,19 @@ def ingest_terminal(
             start=_from(store, feed, symbol, timeframe),
         )
         batches += _keep(store, feed, bars, clock.now_utc())
+        _keep_spec(store, broker.spec(symbol), timeframe)
     progress.tell("ingest", len(names), len(names))
     return batches
+
+
+def _keep_spec(store: Store, spec: SymbolSpec, timeframe: str) -> None:
+    """Note what the terminal says of a symbol. Its first word holds for all the history it handed over."""
+    there = store.inventory().filter(feed=spec.feed, symbol=spec.symbol, timeframe=timeframe)
+    if there.is_empty():
+        return
+    first: datetime = there["first"][0].replace(tzinfo=UTC)
+    known = store.symbol(spec.feed, spec.symbol, spec.valid_from).source == "broker"
+    store.put_symbol(spec if known else replace(spec, valid_from=first))
 
 
 def _from(store: Store, feed: str, symbol: str, timeframe: str) -> datetime | None:
@@ -99,11 +117,11 @@ def _from(store: Store, feed: str, symbol: str, timeframe: str) -> datetime | No
     there = store.inventory().filter(feed=feed, symbol=symbol, timeframe=timeframe)
     if there.is_empty():
         return None
-    newest: datetime = there["last"][0]
+    newest: datetime = there["last"][0].replace(tzinfo=UTC)
     return newest - timedelta(seconds=_OVERLAP_BARS * seconds(timeframe))
 
 
-@task(task_run_name="quality of {feed}")
+@step("quality of {feed}")
 def quality(store_path: Path, feed: str, symbols: Sequence[str], *, lock_wait_s: float) -> list[QualityReport]:
     """What is odd about the stored bars of each symbol, in the timeframe they are stored in."""
     store = Store(store_path, lock_wait_s=lock_wait_s)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from prefect import task
 
 from feature_store.seeds import seed_of
 from feature_store.snapshot import open_snapshot
 from model_zoo.judgment.gate import Candidate, leak_alarm
 from model_zoo.judgment.gate import judge as gate_judge
 from tasks import artifacts
+from tasks._step import step
 from tasks.home import Home
 from tasks.ledger import Ledger, Span
 from tasks.plan import make_plan
@@ -21,7 +21,7 @@ from tasks.train import Job
 log = logging.getLogger("tradewind")
 
 
-@task(task_run_name="judge {job.name}")
+@step("judge {job.name}")
 def judge(job: Job, results: list[FamilyResult]) -> RetrainReport:
     """The report of this retrain with its verdict; nothing is promoted yet.
 

@@ -6,12 +6,11 @@ import json
 import logging
 from dataclasses import replace
 
-from prefect import task
-
 from feature_store.clock import Clock
 from serving import bundle
 from serving.model import OnnxModel
 from tasks import record, track
+from tasks._step import step
 from tasks.results import RetrainReport
 from tasks.settings import MlflowSettings
 from tasks.train import Job
@@ -19,7 +18,7 @@ from tasks.train import Job
 log = logging.getLogger("tradewind")
 
 
-@task(task_run_name="promote {job.name}")
+@step("promote {job.name}")
 def promote(job: Job, report: RetrainReport, mlflow: MlflowSettings, clock: Clock) -> RetrainReport:
     """Track the retrain and, when the gate let one pass, make it champion; the report with its run ids.
 

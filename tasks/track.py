@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -19,14 +20,16 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
-from prefect import task
 
 from feature_store.clock import Clock
 from tasks import report_plots
 from tasks._errors import Retryable
+from tasks._step import step
 from tasks.home import Home
 from tasks.results import FamilyResult, RetrainReport
 from tasks.settings import MlflowSettings
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table it makes
 
 RUN_TAG = "tradewind.run"
 _FAMILY_TAG = "tradewind.family"
@@ -80,7 +83,7 @@ def _find(client: MlflowClient, experiment: str, run_key: str, family: str) -> R
     return found[0] if found else None
 
 
-@task(task_run_name="track {report.pipeline}")
+@step("track {report.pipeline}")
 def track(home_root: Path, settings: MlflowSettings, report: RetrainReport, clock: Clock, lock_hash: str) -> dict[str, str]:
     """Log a retrain; returns the run id of each family and of the parent (key ``). A run logged before is reused."""
     home = Home(home_root)
@@ -185,7 +188,7 @@ def _log_model(run_id: str, path: Path, result: FamilyResult) -> str:
     return str(logged.model_id)
 
 
-@task(task_run_name="register {pipeline}")
+@step("register {pipeline}")
 def register(home_root: Path, settings: MlflowSettings, pipeline: str, run_id: str, onnx_path: Path, aliases: list[str]) -> str:
     """Register the model that `run_id` logged as a version of the pipeline's model and point `aliases` at it.
 

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from prefect import task
 
 from feature_store.seeds import seed_of
 from feature_store.snapshot import Snapshot, open_snapshot
 from model_zoo._family import Context, ModelFamily, Params, Samples, get
+from model_zoo._parity import compare
 from serving.manifest import Manifest, stamp
 from serving.model import OnnxModel
 from tasks import evaluate, record, thresholds
 from tasks._errors import Final
+from tasks._step import step
 from tasks.home import Home, read_json, write_json
 from tasks.ledger import Ledger, Span
 from tasks.plan import Plan, make_plan, samples_of
@@ -78,7 +79,7 @@ def open_job(job: Job, family: str) -> Opened:
     )
 
 
-@task(task_run_name="tune {family}")
+@step("tune {family}")
 def tune_family(job: Job, family: str) -> Tuned:
     """The family's best parameters on the purged folds."""
     done = job.folder / family / "tuned.json"
@@ -116,7 +117,7 @@ def tune_family(job: Job, family: str) -> Tuned:
         trials=budget.trials,
         minutes=budget.minutes,
         context=opened.context,
-        warm_start=record.warm_start(home, job.name, family),
+        warm_start=record.warm_start(home, job.name, family) or opened.family.defaults or None,
         note=note,
     )
     write_json(job.folder / family / "trials.json", {"schema": SCHEMA, "trials": [asdict(t) for t in trials]})
@@ -124,7 +125,7 @@ def tune_family(job: Job, family: str) -> Tuned:
     return tuned
 
 
-@task(task_run_name="fit {family}")
+@step("fit {family}")
 def fit_family(job: Job, family: str, tuned: Tuned) -> FamilyResult:
     """Fit the recipe, export every model of it, score all from the exported files.
 
@@ -219,12 +220,13 @@ class _Exporter:
         return self._folder / "final.onnx", importance
 
     def _compare(self, name: str, exported: npt.NDArray[np.float32], fitted: npt.NDArray[np.float32]) -> None:
-        difference = float(np.abs(exported.astype(np.float64) - fitted).max())
-        self.worst_difference = max(self.worst_difference, difference)
-        if not difference <= self._opened.family.tolerance:
+        family = self._opened.family
+        found = compare(fitted, exported, family.tolerance)
+        self.worst_difference = max(self.worst_difference, found.max_abs)
+        if not found.ok:
             raise Final(
-                f"{self._opened.family.name}: the exported model ({name}) differs from the fitted one by {difference:.1e}, "
-                f"more than {self._opened.family.tolerance:.0e}; it is not used"
+                f"{family.name}: the exported model ({name}) differs from the fitted one by {found.max_abs:.1e} and turns "
+                f"{found.flips} of {found.rows} decisions; {family.tolerance:.0e} and none are allowed, so it is not used"
             )
 
 

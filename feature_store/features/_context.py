@@ -95,6 +95,12 @@ def check_order(bars: pl.DataFrame, symbol: str) -> None:
         raise Final(f"{symbol}: {bad} prices are missing or not finite; reject such bars at ingest")
 
 
+def is_off_grid(bars: pl.DataFrame, point: float) -> bool:
+    """Whether the newest closes are finer than `point`, which then is not this feed's."""
+    counts = bars["close"].tail(1000).to_numpy() / point
+    return bool((np.abs(counts - np.rint(counts)) > 0.01).mean() > 0.1)
+
+
 def rows_known(context_known_s: I64, at_s: I64) -> I64:
     """Row of the context's newest bar known at each moment; -1 where none is yet."""
     return np.searchsorted(context_known_s, at_s, side="right") - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ from feature_store.features._plan import FramePlan, plan_of
 from feature_store.symbols import assumed_spec
 
 SCHEMA = 1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,10 @@ class FeatureSet:
             raise Final(f"{symbol}: features read {source} ({context or 'own bars'}), whose bars are not given; add them")
         if source != symbol or not context:
             _context.check_order(base[source], source)
+            if _context.is_off_grid(base[source], self.point(source)):
+                _log.warning(
+                    "%s: prices are finer than its point %g and get rounded; give its real point", source, self.point(source)
+                )
 
     def _finished(self, wide: pl.DataFrame, symbol: str) -> pl.DataFrame:
         values = (pl.col(f.name).cast(pl.Float32) for f in self.features)

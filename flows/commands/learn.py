@@ -34,11 +34,12 @@ def retrain(
     quiet_environment(root)
     silence_prefect()
     from flows import retrain as flow
+    from tasks.home import Home
 
     minutes = flow.parse_budget(budget)
     # Composed once here so that a wrong flag is told before a server starts.
     settings = load(root)
-    flow.compose(settings, flow.Home(root), pipeline=pipeline, symbols=symbols, timeframe=timeframe, feed=feed, families=families,
+    flow.compose(settings, Home(root), pipeline=pipeline, symbols=symbols, timeframe=timeframe, feed=feed, families=families,
                  start=_day(start), end=_day(end), trials=trials, minutes=minutes)  # fmt: skip
     with console.watching():
         report: RetrainReport = flow.retrain(
@@ -64,6 +65,10 @@ def silence_prefect() -> None:
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def _day(moment: datetime | None) -> date | None:
@@ -109,9 +114,10 @@ def show(report: RetrainReport, as_json: bool) -> None:
         "verdict",
     ]
     console.print_table(title, columns, rows)
-    console.out.print(("[bold green]" if report.promoted else "[bold yellow]") + str(report.verdict["summary"]) + "[/]")
+    style = "bold green" if report.promoted else "bold yellow"
+    console.out.print(str(report.verdict["summary"]), style=style, soft_wrap=True)
     for candidate in report.verdict["candidates"]:
-        console.out.print(f"  [bold]{candidate['family']}[/]: {candidate['reason']}")
+        console.say(f"  {candidate['family']}: {candidate['reason']}")
     for alarm in report.verdict["alarms"]:
         console.out.print(f"[bold red]{alarm}[/]")
 
@@ -177,9 +183,9 @@ def backtest(
     if start and end and start >= end:
         raise FlowError(f"--start {start:%Y-%m-%d} is not before --end {end:%Y-%m-%d}; swap them")
     name = pipeline_of(root, pipeline)
-    span = tuple(None if t is None else t.replace(tzinfo=UTC) for t in (start, end))
+    span = _utc(start), _utc(end)
     with console.watching():
-        result = task.backtest.fn(Home(root).root, name, model, span, lock_wait_s=settings.lock_wait_s)
+        result = task.backtest.fn(Home(root).root, name, model, span, settings.feed, lock_wait_s=settings.lock_wait_s)
     if as_json:
         console.print_json({"schema": SCHEMA, "pipeline": name, **result.as_dict()})
         return

@@ -84,6 +84,10 @@ def _symbol_arrays(specs: Sequence[SymbolSpec], currency: str, leverage: float) 
     )
 
 
+def _given_rates(times: I64, opens: I64, sides: tuple[F64, F64]) -> tuple[F64, F64]:
+    return _filled(_on_timeline(times, opens, sides[0])), _filled(_on_timeline(times, opens, sides[1]))
+
+
 def _market(
     times: I64,
     timeframe: str,
@@ -113,10 +117,8 @@ def _market(
         rates = [rate_series(specs[symbol].profit_currency, currency, bid, ask, times.size) for symbol in bars]
         bases = [rate_series(specs[symbol].base_currency, currency, bid, ask, times.size)[1] for symbol in bars]
     else:
-        opened = {symbol: epoch_s(frame["time"]) for symbol, frame in bars.items()}
-        both = {s: tuple(_filled(_on_timeline(times, opened[s], side)) for side in given[s]) for s in bars}
-        rates = [(both[symbol][0], both[symbol][1]) for symbol in bars]
-        bases = [ask[symbol] * both[symbol][1] for symbol in bars]
+        rates = [_given_rates(times, epoch_s(frame["time"]), given[symbol]) for symbol, frame in bars.items()]
+        bases = [ask[symbol] * loss for symbol, (_, loss) in zip(bars, rates, strict=True)]
     stacked = {name: np.column_stack(parts) for name, parts in columns.items()}
     return Market(
         close_s=close_s,

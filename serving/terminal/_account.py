@@ -19,7 +19,6 @@ FILLED = 4
 HEDGING = 2
 
 _FIRST_ORDER, _FIRST_DEAL = 50_000_001, 40_000_001
-_POSITION_REASONS = {CLIENT: CLIENT, EXPERT: EXPERT}
 
 
 class Wish(NamedTuple):
@@ -145,9 +144,8 @@ class Account:
         per_lot = self.money.margin_per_lot(config, side, price)
         order = self._order(symbol, side, volume, price, wish, stops, position_id=0)
         now = self._server_ms()
-        reason = _POSITION_REASONS[wish.reason]
         self.positions[order] = Position(
-            order, symbol, side, volume, price, *stops, now, now, wish.magic, wish.comment, reason, per_lot
+            order, symbol, side, volume, price, *stops, now, now, wish.magic, wish.comment, wish.reason, per_lot
         )
         deal = self._deal(
             order=order, side=side, entry=ENTRY_IN, position_id=order, volume=volume, price=price, symbol=symbol,
@@ -241,7 +239,7 @@ class Account:
     # --- memory
 
     def state(self) -> dict[str, Any]:
-        """Everything that must survive, as JSON can hold it."""
+        """Everything that must survive, as JSON can hold it; orders and deals are the account's own lists."""
         return {
             "login": self.config.login,
             "server": self.config.server,
@@ -250,8 +248,8 @@ class Account:
             "next_order": self._next_order,
             "next_deal": self._next_deal,
             "positions": [asdict(position) for position in self.positions.values()],
-            "orders": [tuple(order) for order in self.orders],
-            "deals": [tuple(deal) for deal in self.deals],
+            "orders": self.orders,
+            "deals": self.deals,
             "hidden": sorted(self.hidden.items()),
         }
 

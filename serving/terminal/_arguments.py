@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from serving.terminal.surface import STRUCT_FIELDS, TradeRequest
 
-TEXT_UNITS = 29  # UTF-16 units of a symbol, a group or a comment; PATH_UNITS and NAME_UNITS of initialize
-PATH_UNITS, NAME_UNITS = 257, 253
+# Longest texts in UTF-16 units: symbols and comments; the path of initialize; its other texts, and groups.
+TEXT_UNITS, PATH_UNITS, NAME_UNITS = 29, 257, 253
 
 _UNSIGNED_32, _UNSIGNED_64 = (0, 2**32 - 1), (0, 2**64 - 1)
 _INTEGERS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.terminal._arguments import in_group, is_text, seconds_of, slot_int
+from serving.terminal._arguments import NAME_UNITS, in_group, is_text, seconds_of, slot_int
 from serving.terminal._config import SymbolConfig
 from serving.terminal._market import NoQuote
 from serving.terminal._rates import TIMEFRAME_S, RateTable
@@ -49,7 +49,7 @@ class MarketFunctions(Session):
         """Tuple of SymbolInfo of all symbols, or of those in `group`; False for bad arguments."""
         self.error = SUCCESS
         group = args[0] if args else kwargs.get("group", "*")
-        if len(args) > 1 or not is_text(group, 253):
+        if len(args) > 1 or not is_text(group, NAME_UNITS):
             self.error = INVALID_ARGUMENTS
             return False
         if not self._reaches("symbols_get"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from serving.terminal._arguments import BadField, in_group, is_text, request_of, seconds_of, slot_float, slot_int
+from serving.terminal._arguments import NAME_UNITS, BadField, in_group, is_text, request_of, seconds_of, slot_float, slot_int
 from serving.terminal._desk import Desk
 from serving.terminal._faults import Hidden, ReplyLost, Retcode
 from serving.terminal._market import NoQuote
@@ -68,7 +68,7 @@ class TradeFunctions(Session):
             self.error = UNNAMED_ARGUMENTS
             return None
         for name in ("ticket", "symbol", "group"):
-            if name in kwargs and not (isinstance(kwargs[name], int) if name == "ticket" else is_text(kwargs[name], 253)):
+            if name in kwargs and not (isinstance(kwargs[name], int) if name == "ticket" else is_text(kwargs[name], NAME_UNITS)):
                 self.error = (-2, f'Invalid "{name}" argument')
                 return None
         if not self._reaches(function):
@@ -127,7 +127,7 @@ class TradeFunctions(Session):
         if len(dates) != 2 or dates[0] is None or dates[1] is None:
             return self._fail(INVALID_ARGUMENTS)
         group = kwargs.get("group", "*")
-        if not is_text(group, 253):
+        if not is_text(group, NAME_UNITS):
             return self._fail((-2, 'Invalid "group" argument'))
         if not self._reaches(function):
             return None

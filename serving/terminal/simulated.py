@@ -20,8 +20,6 @@ on failure; an unknown symbol in a trade request is 10013; hidden symbols have n
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -50,6 +48,7 @@ from serving.terminal._faults import (
     StaleFeed,
 )
 from serving.terminal._market_functions import MarketFunctions
+from serving.terminal._memory import Autosave, last_moment_ms, read_books, write_books
 from serving.terminal._server import Server, TerminalState, epoch_ms
 from serving.terminal._trade_functions import TradeFunctions
 
@@ -80,6 +79,7 @@ class SimulatedClock:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._now, self._now_ms = from_epoch(server.now_ms / 1000), server.now_ms
+        self.memory: Autosave | None = None
 
     def now_utc(self) -> datetime:
         """The simulated moment."""
@@ -101,6 +101,8 @@ class SimulatedClock:
             server.market.now_ms = target_ms
         if target_ms == server.market.now_ms and t > self._now:
             self._now, self._now_ms = (t if t.tzinfo is UTC else t.astimezone(UTC)), target_ms
+        if self.memory is not None:
+            self.memory.keep_moment(server.market.now_ms)
         return True
 
     def interrupt(self) -> None:
@@ -199,6 +201,12 @@ class Handle:
 
     def snapshot(self) -> dict[str, Any]:
         """The broker's whole state as JSON can hold it; the market itself is the config's."""
+        state = self._state()
+        for account in state["accounts"]:
+            account |= {kind: [tuple(record) for record in account[kind]] for kind in ("orders", "deals")}
+        return state
+
+    def _state(self) -> dict[str, Any]:
         server = self._server
         series = server.market.series.values()
         return {
@@ -239,14 +247,13 @@ class Handle:
 
     def save(self, path: Path) -> None:
         """Write `snapshot` to `path`, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(self.snapshot(), separators=(",", ":")), encoding="utf-8")
-        os.replace(partial, path)  # noqa: PTH105 - os.replace also overwrites on Windows
+        write_books(path, self.snapshot())
 
-    def _autosave_to(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._server.on_change = lambda: self.save(path)
-        self.save(path)
+    def _autosave_to(self, path: Path, reached_ms: int) -> None:
+        memory = Autosave(path, self.snapshot(), max(reached_ms, self._server.now_ms))
+        memory.write(self._state())
+        self._server.on_change = lambda: memory.write(self._state())
+        self.clock.memory = memory
 
     # --- registration
 
@@ -256,7 +263,10 @@ class Handle:
         sys.modules[MODULE] = self.module
 
     def uninstall(self) -> None:
-        """Put back what was registered before; does nothing when something else has been registered since."""
+        """Put back what was registered before, unless something else has been since; let go of the autosave."""
+        if self.clock.memory is not None:
+            self.clock.memory.close()
+            self.clock.memory, self._server.on_change = None, None
         if sys.modules.get(MODULE) is not self.module:
             return
         if self._previous is None:
@@ -283,23 +293,23 @@ def _module(package: Package) -> ModuleType:
 def install(config: SimulatedConfig, *, resume_from: Path | None = None) -> Handle:
     """Handle of a simulated terminal, registered as the module `MetaTrader5`.
 
-    resume_from: a file written by `Handle.save` or `autosave`: the same broker goes on. When `config.start`
-    lies after the saved moment, the market plays up to it first, with all that happens to open positions on
-    the way. Raises `Final` for a config, market or saved state that does not fit.
+    resume_from: a file written by `Handle.save` or `autosave`: the same broker goes on from the moment it had
+    reached, which for an autosaved one is the end of the last wait. When `config.start` lies later, the market
+    plays up to it first, with all that happens to open positions on the way. Raises `Final` for a config, market
+    or saved state that does not fit.
     """
     handle = Handle(config)
-    saved_ms = -1
+    saved_ms, reached_ms = -1, 0
     if resume_from is not None:
-        state = json.loads(resume_from.read_text(encoding="utf-8"))
-        handle.restore(state)
-        saved_ms = state["now_ms"]
+        handle.restore(read_books(resume_from))
+        saved_ms, reached_ms = handle._server.now_ms, last_moment_ms(resume_from)
     for fault in config.faults:
         # What happened before the state was saved is part of it already.
         if fault.at is None or epoch_ms(fault.at) > saved_ms:
             handle.faults.add(fault)
     if config.autosave is not None:
-        handle._autosave_to(config.autosave)
+        handle._autosave_to(config.autosave, reached_ms)
     if saved_ms >= 0:
-        handle.clock.wait_until(config.start)
+        handle.clock.wait_until(max(config.start, from_epoch(reached_ms / 1000)))
     handle.install()
     return handle

@@ -103,6 +103,8 @@ def _struct(name: str) -> Any:
         # A name without a dot is what the package has too; CPython warns that it then knows no module.
         warnings.simplefilter("ignore", DeprecationWarning)
         made: Any = new_type(ctypes.byref(description))
+    # The package's types are static. A heap type that dies at exit before its last instance makes CPython complain.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
     made.__module__ = "builtins"
     made._asdict = _asdict
     return made

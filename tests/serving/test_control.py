@@ -94,11 +94,22 @@ def test_an_unreadable_command_halts(tmp_path, journal):
     assert running.check().state == "halted" and not list(folder.iterdir())
 
 
+def test_a_flatten_holds_over_restarts_until_a_person_resumes(tmp_path, clock, journal):
+    running = control.Control(tmp_path, "demo", journal)
+    running.latch("halted", by="daily loss", reason="-5 %")
+    ask(tmp_path, clock, "flatten")
+    assert running.check().flatten and running.check().flatten
+    assert control.Control(tmp_path, "demo", journal).check().flatten
+    ask(tmp_path, clock, "resume")
+    assert not running.check().flatten
+    assert not control.Control(tmp_path, "demo", journal).check().flatten
+
+
 def test_a_command_is_taken_once(tmp_path, clock, journal):
     running = control.Control(tmp_path, "demo", journal)
-    ask(tmp_path, clock, "flatten")
-    assert running.check().flatten
-    assert not running.check().flatten
+    ask(tmp_path, clock, "reduce")
+    assert running.check().changed and not running.check().changed
+    assert [e["detail"]["name"] for e in journal.events(kind="command")] == ["reduce"]
 
 
 @settings(max_examples=40, deadline=None)

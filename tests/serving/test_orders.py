@@ -308,6 +308,9 @@ def test_a_key_that_a_lost_journal_used_is_never_used_again(tmp_path):
         desk.journal.close()
         desk = Desk(tmp_path / "two", handle)
         desk.orders.collect()
+        desk.orders.reconcile(desk.broker.positions())
+        desk.orders.reconcile(desk.broker.positions())
+        assert len(desk.journal.events(kind="orphan")) == 3 and believed(desk) == []
         assert desk.buy(lots=0.01).sequence == 4
         desk.journal.close()
 

@@ -122,9 +122,9 @@ def test_reduce_lets_positions_end_and_opens_none(tmp_path, handle):
 
 
 def test_the_daily_loss_closes_everything_between_bars_and_halts(tmp_path, handle):
-    promote_tiny(tmp_path, **ALWAYS_LONG, fixed_lots=5.0)
+    promote_tiny(tmp_path, **ALWAYS_LONG, fixed_lots=0.5)
     at(handle, 21, lambda: handle.market.tick("EURUSD", 1.02, 1.0202))
-    _, _, journal = trade(tmp_path, handle, bars=3, risk={"daily_loss_fraction": 0.02, "margin_fraction": 1.0})
+    _, _, journal = trade(tmp_path, handle, bars=3, risk={"daily_loss_fraction": 0.02, "loss_per_trade_fraction": 1.0})
     (closed,) = [d for d in journal.deals() if d.entry == "out"]
     assert NOON + timedelta(minutes=21) <= datetime.fromtimestamp(closed.at_ms / 1000, UTC) < NOON + timedelta(minutes=22)
     assert journal.state().state == "halted" and journal.state().by == "risk" and ours(handle) == []
@@ -132,7 +132,7 @@ def test_the_daily_loss_closes_everything_between_bars_and_halts(tmp_path, handl
 
 def test_a_foreign_position_counts_for_the_daily_loss(tmp_path, handle):
     promote_tiny(tmp_path, gain=0.0, lean=0.0)
-    handle.manual_trade("EURUSD", 1, 5.0)
+    handle.manual_trade("EURUSD", 1, 1.0)
     at(handle, 5, lambda: handle.market.tick("EURUSD", 1.02, 1.0202))
     _, _, journal = trade(tmp_path, handle, bars=1, risk={"daily_loss_fraction": 0.02})
     handle.module.initialize()
@@ -344,7 +344,7 @@ from tests.serving.live_parts import NOON, playing, trader_config
 home, minutes = Path(sys.argv[1]), int(sys.argv[2])
 handle = playing(autosave=home / "broker.json")
 handle.clock.call_at(NOON + timedelta(minutes=minutes), lambda: os._exit(9))
-run_trader(trader_config(home, bars=50, check_every_s=10), handle.module, handle.clock)
+run_trader(trader_config(home, bars=50, check_every_s=10, risk={"loss_per_trade_fraction": 1.0}), handle.module, handle.clock)
 """
 
 
@@ -363,7 +363,7 @@ def losing_side(minutes):
 
 
 def test_killed_at_noon_it_knows_the_days_loss_its_positions_and_their_exits(tmp_path):
-    side = losing_side(120)
+    side = losing_side(128)
     promote_tiny(tmp_path, gain=0.0, lean=3.0 * side, stop_atr=30.0, target_atr=30.0, horizon_bars=12, fixed_lots=0.5)
     kill_at(tmp_path, 120)
     before = read(journal_path(tmp_path, "demo"))
@@ -417,3 +417,28 @@ def test_a_config_is_refused_when_netting_lines_share_a_symbol(tmp_path):
     with pytest.raises(Final, match="netting"):
         trader_config(tmp_path, lines=lines, margin_mode="netting")
     assert isinstance(trader_config(tmp_path, lines=lines), TraderConfig)
+
+
+class ShortTerminal(LateTerminal):
+    """A terminal that gives only ten bars at first, as a cold symbol does, and everything from `missing_from` on."""
+
+    def copy_rates_from_pos(self, *values):
+        rates = self._handle.module.copy_rates_from_pos(*values)
+        return rates if self._handle.clock.now_utc() >= self._missing_from else rates[-10:]
+
+
+def test_a_line_whose_history_came_short_is_warmed_up_again(tmp_path, handle):
+    promote_tiny(tmp_path, **ALWAYS_LONG)
+    terminal = ShortTerminal(handle, NOON + timedelta(minutes=25))
+    run_trader(trader_config(tmp_path, bars=4, check_every_s=10), terminal, handle.clock)
+    rows = list(reversed(read(journal_path(tmp_path, "demo")).decisions()))
+    assert rows[0].p_long is None and rows[0].reason
+    assert [r.p_long is not None for r in rows[-2:]] == [True, True] and rows[-2].action == "open long"
+
+
+def test_a_flatten_given_while_the_terminal_is_away_is_done_when_it_is_back(tmp_path, handle):
+    promote_tiny(tmp_path, **ALWAYS_LONG)
+    handle.faults.add(Fault(Crash(240.0), at=NOON + timedelta(minutes=17)))
+    at(handle, 18, lambda: control.send(tmp_path, "demo", "flatten", by="Ann", reason="enough", clock=handle.clock))
+    _, _, journal = trade(tmp_path, handle, bars=3)
+    assert ours(handle) == [] and journal.open_exits() == {} and journal.state().state == "halted"

@@ -52,7 +52,7 @@ def planted() -> Iterator[None]:
 
 def future_changes(features: FeatureSet, market: Market) -> bool:
     whole = features.compute(market, "EURUSD")
-    for row in range(features.warmup_bars, len(whole), 97):
+    for row in range(features.warmup_bars, len(whole), 151):
         known_at_s = int(bar_close(epoch_s(whole["time"][row : row + 1]), "H1")[0])
         part = features.compute(cut(market, known_at_s), "EURUSD", known_at_s=known_at_s)
         if len(part) != row + 1 or not part.equals(whole.head(row + 1), null_equal=True):
@@ -77,24 +77,23 @@ def test_a_feature_that_looks_ahead_is_caught(planted: None, spring: Market) -> 
 # --- the declared lookback is enough ----------------------------------------------------------------------------
 
 
-def worst_live_error(features: FeatureSet, market: Market, T: int, *, symbol: str = "EURUSD", step_s: int = 300) -> float:
-    """Largest difference of live windows from history over all rows, in standard deviations of each feature."""
-    frame = features.compute(market, symbol)
+def worst_live_error(features: FeatureSet, market: Market, T: int, *, rows: int = 10**9) -> float:
+    """Largest difference of live windows from history over all rows, or the last `rows`, in standard deviations."""
+    frame = features.compute(market, "EURUSD")
     history, opens_s = frame.select(features.names).to_numpy(), epoch_s(frame["time"])
     deviation = np.nanstd(history[features.warmup_bars :].astype(np.float64), axis=0)
     # The tightest buffers that may exist: nothing before the lookback of this window is held.
-    live = LiveFeatures(features, symbol, longest_window=T)
+    live = LiveFeatures(features, "EURUSD", longest_window=T)
     known_s, worst, fed = bar_close(opens_s, "H1"), 0.0, dict.fromkeys(market, 0)
-    times = {s: epoch_s(b["time"]) + step_s for s, b in market.items()}
-    for row, open_s in enumerate(opens_s):
+    times = {s: epoch_s(b["time"]) + 300 for s, b in market.items()}
+    for row in range(max(features.warmup_bars + T - 1, len(opens_s) - rows), len(opens_s)):
         upto = {s: int(np.searchsorted(t, known_s[row], side="right")) for s, t in times.items()}
         live.update({s: b[fed[s] : upto[s]] for s, b in market.items()})
         fed = upto
-        if row >= features.warmup_bars + T - 1:
-            window, expected = live.window(int(open_s), T), history[row - T + 1 : row + 1]
-            if not np.array_equal(np.isnan(window), np.isnan(expected)):
-                return math.inf
-            worst = max(worst, float(np.nanmax(np.abs(window - expected) / np.where(deviation > 0, deviation, 1.0), initial=0.0)))
+        window, expected = live.window(int(opens_s[row]), T), history[row - T + 1 : row + 1]
+        if not np.array_equal(np.isnan(window), np.isnan(expected)):
+            return math.inf
+        worst = max(worst, float(np.nanmax(np.abs(window - expected) / np.where(deviation > 0, deviation, 1.0), initial=0.0)))
     return worst
 
 
@@ -109,7 +108,8 @@ def test_the_live_row_equals_history_on_every_row(season: str, T: int, request: 
 
 @every_feature
 def test_the_declared_lookback_of_each_feature_alone_is_enough(one: Feature, spring: Market) -> None:
-    assert worst_live_error(only(one.name), spring, 1) < 1e-6
+    # The last rows hold two weekends and the night in which the clocks change.
+    assert worst_live_error(only(one.name), spring, 1, rows=300) < 1e-6
 
 
 def test_a_lookback_that_is_declared_too_short_is_caught(planted: None, spring: Market) -> None:
@@ -118,7 +118,7 @@ def test_a_lookback_that_is_declared_too_short_is_caught(planted: None, spring: 
         """Change over ten bars, which needs eleven."""
         return close.diff(10) / close
 
-    assert worst_live_error(only("planted_short"), spring, 1) == math.inf
+    assert worst_live_error(only("planted_short"), spring, 1, rows=50) == math.inf
 
 
 def test_a_feature_that_remembers_all_of_history_is_caught(planted: None, spring: Market) -> None:
@@ -127,7 +127,7 @@ def test_a_feature_that_remembers_all_of_history_is_caught(planted: None, spring
         """Exponential mean, which never forgets."""
         return close / close.ewm_mean(span=100)
 
-    assert worst_live_error(only("planted_memory"), spring, 1) > 1e-6
+    assert worst_live_error(only("planted_memory"), spring, 1, rows=50) > 1e-6
 
 
 def test_a_feature_beyond_the_stand_in_is_evaluated_by_polars_live(planted: None, spring: Market) -> None:
@@ -136,7 +136,7 @@ def test_a_feature_beyond_the_stand_in_is_evaluated_by_polars_live(planted: None
         """Close less its rolling median in ATR, where the spread is known."""
         return pl.when(spread_points.is_not_null()).then((close - close.rolling_median(12)) / atr)
 
-    assert worst_live_error(only("planted_median"), spring, 4) < 1e-6
+    assert worst_live_error(only("planted_median"), spring, 4, rows=200) < 1e-6
 
 
 # --- scale ------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def scale_error(name: str, market: Market, *, price: float, finer: int) -> float
     return float(np.nanmax(np.abs(after - before) / (1 + np.abs(before))))
 
 
-@pytest.mark.parametrize(("price", "finer"), [(0.01, 1), (1000.0, 1), (1.0, 10), (7.0, 4)])
+@pytest.mark.parametrize(("price", "finer"), [(1000.0, 1), (1.0, 10), (0.07, 4)])
 @pytest.mark.parametrize("one", [f for f in all_features() if f.scale_free], ids=lambda f: f.name)
 def test_a_scale_free_feature_does_not_change_with_the_unit_of_price(
     one: Feature, price: float, finer: int, spring: Market

@@ -188,6 +188,15 @@ def test_a_bar_that_may_still_form_gives_no_row(spring: Market) -> None:
     assert len(features.compute(spring, "EURUSD", known_at_s=opened_s + 3600)) == row + 1
 
 
+def test_before_the_first_bar_is_known_there_are_no_rows_and_still_all_columns(spring: Market) -> None:
+    features = FeatureSet(SPEC, points=POINTS)
+    assert features.compute(spring, "EURUSD", known_at_s=0).columns == ["time", *features.names]
+    assert features.compute(spring, "EURUSD", known_at_s=0).is_empty()
+    first_s = int(epoch_s(spring["EURUSD"]["time"])[0])
+    one_bar = {s: b.head(1) for s, b in spring.items()}
+    assert len(features.compute(one_bar, "EURUSD", known_at_s=first_s + 7200)) == 1
+
+
 def test_bars_of_the_set_s_own_timeframe_give_the_same_as_shorter_ones(spring: Market) -> None:
     features = FeatureSet(SPEC, points=POINTS)
     from_m5 = features.compute(spring, "EURUSD")
@@ -289,6 +298,14 @@ def test_a_symbol_or_bars_that_are_not_there_are_named(spring: Market) -> None:
         features.compute(spring, "GBPUSD")
     with pytest.raises(Final, match=r"features read USDJPY \(lead\), whose bars are not given"):
         features.compute({"EURUSD": spring["EURUSD"]}, "EURUSD")
+
+
+def test_prices_finer_than_the_point_are_reported(spring: Market, caplog: pytest.LogCaptureFixture) -> None:
+    spec = replace(SPEC, names=("rsi",))
+    FeatureSet(spec, points=POINTS).compute(spring, "EURUSD")
+    assert not caplog.records
+    FeatureSet(spec, points={"EURUSD": 1e-4}).compute(spring, "EURUSD")
+    assert "EURUSD: prices are finer than its point 0.0001" in caplog.text
 
 
 def test_a_feature_names_only_columns_that_exist() -> None:

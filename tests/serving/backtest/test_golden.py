@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
 import pytest
 
 from serving.backtest import run
@@ -191,3 +192,13 @@ def test_lots_follow_risk_kelly_and_the_stop(backtest_of):
     free = run(backtest_of(rows, {"EURUSD": [1, 0]}, spec=spec, leverage=1000.0))
     capped = run(backtest_of(rows, {"EURUSD": [1, 0]}, spec=spec, limits={"loss_per_trade_fraction": 0.02}))
     assert only(free)["lots"] == 3.41 and only(capped)["lots"] == 1.86
+
+
+def test_rates_that_are_given_convert_instead_of_the_bars_own(backtest_of):
+    euro = (165.0, 165.1, 164.9, 165.0)
+    rates = {"EURJPY": (np.full(3, 0.0064), np.full(3, 0.0068))}
+    up, down = [euro, euro, (165.3, 165.3, 165.3, 165.3)], [euro, euro, (164.7, 164.7, 164.7, 164.7)]
+    gain = only(run(backtest_of({"EURJPY": up}, {"EURJPY": [1, 0, 0]}, atr=1.0, rates=rates)))
+    loss = only(run(backtest_of({"EURJPY": down}, {"EURJPY": [1, 0, 0]}, atr=1.0, rates=rates)))
+    assert gain["net"] == pytest.approx(0.29 * 10_000 * 0.0064 - 0.7)
+    assert loss["net"] == pytest.approx(-0.31 * 10_000 * 0.0068 - 0.7)

@@ -5,15 +5,16 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_store.sources.generator import MarketConfig, generate
 from serving._errors import Final
-from serving.terminal.simulated import AccountConfig, Fault, ManualTrade, install
+from serving.terminal.simulated import AccountConfig, Fault, ManualTrade, SimulatedConfig, SymbolConfig, install
 from tests.serving.terminal.simulated_fixture import EURJPY, EURUSD, NOON, REQ, USDJPY, XAUUSD, f1, f1_config, later
 from tests.serving.terminal.test_simulated_trading import path_market
 
@@ -124,14 +125,46 @@ def test_autosave_writes_whole_files_after_each_change(tmp_path):
     path = tmp_path / "deep" / "broker.json"
     with f1(autosave=path) as handle:
         first = json.loads(path.read_text(encoding="utf-8"))
-        assert len(first["accounts"][0]["deals"]) == 1
+        assert first["accounts"][0]["deals"] == 1
         ticket = handle.module.order_send(REQ | {"tp": 1.102}).order
         assert len(json.loads(path.read_text(encoding="utf-8"))["accounts"][0]["positions"]) == 1
         handle.module.order_send({"action": 6, "position": ticket, "tp": 1.103})
         assert json.loads(path.read_text(encoding="utf-8"))["accounts"][0]["positions"][0]["tp"] == 1.103
         handle.market.tick("EURUSD", 1.104, 1.1041)
         assert json.loads(path.read_text(encoding="utf-8"))["accounts"][0]["positions"] == []
-    assert [file.name for file in path.parent.iterdir()] == ["broker.json"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["broker.json", "broker.json.clock", "broker.json.history"]
+
+
+def test_an_autosave_cut_off_in_a_line_of_its_history_still_resumes_and_a_lost_history_is_refused(tmp_path):
+    path, history = tmp_path / "broker.json", tmp_path / "broker.json.history"
+    with f1(autosave=path) as handle:
+        traded(handle)
+        before = books(handle)
+        reached = handle.clock.now_utc()
+    whole = history.read_text(encoding="utf-8")
+    history.write_text(whole + '[1000001,"deals",[1,2', encoding="utf-8")
+    with install(f1_config(), resume_from=path) as again:
+        again.module.initialize()
+        assert books(again) == before
+        assert again.clock.now_utc() == reached
+    history.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    with pytest.raises(Final, match="history holds"):
+        install(f1_config(), resume_from=path)
+
+
+def test_an_autosave_goes_on_where_it_was_resumed_from(tmp_path):
+    path = tmp_path / "broker.json"
+    with f1(autosave=path) as handle:
+        traded(handle)
+    for _ in range(2):
+        with install(f1_config(autosave=path), resume_from=path) as handle:
+            handle.module.initialize()
+            handle.module.order_send(REQ)
+            before = books(handle)
+    with install(f1_config(), resume_from=path) as again:
+        again.module.initialize()
+        assert books(again) == before
+        assert again.module.history_deals_total(0, 2**31) == 6
 
 
 CHILD = """
@@ -141,6 +174,7 @@ handle = f1(autosave=pathlib.Path(sys.argv[1]))
 handle.module.order_send(REQ | {"sl": 1.09})
 later(handle, 3600)
 handle.module.order_send(REQ | {"volume": 0.2, "magic": 7})
+later(handle, 1800.5)
 os._exit(9)
 """
 
@@ -150,7 +184,9 @@ def test_the_broker_outlives_a_process_that_dies_at_noon(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     died = subprocess.run([sys.executable, "-c", CHILD, str(path)], cwd=ROOT, env=environment, timeout=120)
     assert died.returncode == 9
-    with install(f1_config(start=NOON + 5 * HOUR, autosave=path), resume_from=path) as again:
+    with install(f1_config(autosave=path), resume_from=path) as again:
+        # it had waited on after its last trade: time does not go back for whoever kept a journal
+        assert again.clock.now_utc() == NOON + timedelta(seconds=5400.5)
         again.module.initialize()
         held = [(position.volume, position.sl, position.magic) for position in again.module.positions_get()]
         assert held == [(0.1, 1.09, 234000), (0.2, 0.0, 7)]
@@ -239,3 +275,28 @@ def test_the_books_add_up_whatever_happens(steps):
         before = books(handle)
         handle.restore(json.loads(json.dumps(handle.snapshot())))
         assert books(handle) == before
+
+
+def test_a_generated_market_is_played_for_a_week_by_a_stranger_who_only_knows_the_package():
+    """Three symbols, an order an hour, every second bar read: history replays and the market stays in step."""
+    start = datetime(2024, 3, 3, 22, tzinfo=UTC)
+    made = generate(MarketConfig(symbols=("EURUSD", "USDJPY", "EURJPY"), start=start, days=8, seed=5))
+    symbols = tuple(SymbolConfig.from_spec(replace(made.spec(s, "sim"), swap_long=-3.0)) for s in ("EURUSD", "USDJPY", "EURJPY"))
+    with install(SimulatedConfig(symbols=symbols, market=made, start=start + 12 * HOUR)) as handle:
+        mt5, now = handle.module, handle.clock.now_utc()
+        assert mt5.initialize()
+        for hour in range(24 * 6):
+            now += HOUR
+            assert handle.clock.wait_until(now)
+            symbol = symbols[hour % 3].name
+            tick = mt5.symbol_info_tick(symbol)
+            side, price = hour // 3 % 2, tick.ask if hour // 3 % 2 == 0 else tick.bid
+            away = (0.005 if side == 0 else -0.005) * price  # farther than the widest spread of the night
+            request = {"action": 1, "symbol": symbol, "type": side, "volume": 0.05, "sl": price - away, "tp": price + away}
+            assert mt5.order_send(request).retcode == (10009 if handle.market.is_open() else 10018)
+            rates = mt5.copy_rates_from_pos(symbol, mt5.TIMEFRAME_H1, 0, 10)
+            assert rates["close"][-1] == tick.bid
+            check_books(handle)
+        deals = mt5.history_deals_get(0, 2**31)
+        assert {deal.reason for deal in deals} >= {0, 3, 4, 5}
+        assert any(deal.swap < 0 for deal in deals)

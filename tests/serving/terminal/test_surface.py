@@ -3,7 +3,10 @@
 import copy
 import hashlib
 import json
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,23 @@ def test_a_struct_behaves_as_the_packages_own(name, kind):
         kind(**dict.fromkeys(kind.__match_args__, 0))
     with pytest.raises(pickle.PicklingError):
         pickle.dumps(value)
+
+
+EXIT = """
+import pathlib, sys
+from tests.serving.terminal.simulated_fixture import REQ, f1
+handle = f1(autosave=pathlib.Path(sys.argv[1]))
+for _ in range(50):
+    handle.module.order_send(REQ | {"volume": 0.01})
+"""
+
+
+def test_structs_alive_at_exit_do_not_make_the_interpreter_complain(tmp_path):
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-c", EXIT, str(tmp_path / "broker.json")]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bars_and_ticks_are_packed_into_60_bytes():
