@@ -31,8 +31,8 @@ from tasks.results import RetrainReport  # noqa: E402
 
 MARK = "tradewind-demo"
 SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "AUDUSD")
-TRADE_BARS = 240
-"""Closed H1 bars that the demo account trades: ten trading days."""
+TRADE_BARS = 480
+"""Closed H1 bars that the demo account trades: twenty trading days."""
 
 _SETTINGS = """# Written by `tradewind demo`; emptied at each start.
 settings_version = 1
@@ -46,7 +46,7 @@ symbols = {{ {symbols} }}
 [feeds.demo.market]
 start = 2023-01-02
 history_days = 364
-days = 392
+days = 399
 seed = {seed}
 edge = {edge}
 
@@ -61,7 +61,7 @@ mode = "sim"
 feed = "demo"
 currency = "USD"
 start_balance = 10000.0
-check_every_s = 15.0
+check_every_s = 30.0
 lines = [
 {lines}
 ]

@@ -29,7 +29,8 @@ def account_page(journal: JournalReader, broker: Broker, account: AccountSetting
     by_position: dict[int, list[DealRow]] = {}
     for deal in deals:
         by_position.setdefault(deal.position, []).append(deal)
-    trades = [_trade(parts, spreads) for parts in by_position.values() if any(d.entry == "out" for d in parts)]
+    asked = {row["position"]: row["reason"] for row in journal.rows("SELECT position, reason FROM intents WHERE kind = 'close'")}
+    trades = [_trade(parts, spreads, asked) for parts in by_position.values() if any(d.entry == "out" for d in parts)]
     costs = {
         "spread": -sum(t["spread"] for t in trades),
         "commission": sum(t["commission"] for t in trades),
@@ -60,7 +61,7 @@ def account_page(journal: JournalReader, broker: Broker, account: AccountSetting
     )
 
 
-def _trade(parts: list[DealRow], half_spread: dict[int, float]) -> dict[str, Any]:
+def _trade(parts: list[DealRow], half_spread: dict[int, float], asked: dict[int, str]) -> dict[str, Any]:
     entry = next(d for d in parts if d.entry == "in")
     leave = [d for d in parts if d.entry == "out"][-1]
     return {
@@ -71,7 +72,7 @@ def _trade(parts: list[DealRow], half_spread: dict[int, float]) -> dict[str, Any
         "entry": entry.price,
         "exit": leave.price,
         "closed": from_epoch(leave.at_ms / 1000).strftime("%Y-%m-%d %H:%M"),
-        "why": leave.reason,
+        "why": asked.get(leave.position, leave.reason),
         "spread": sum(half_spread[d.ticket] for d in parts),
         "commission": sum(d.commission + d.fee for d in parts),
         "swap": sum(d.swap for d in parts),

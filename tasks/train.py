@@ -152,7 +152,7 @@ def fit_family(job: Job, family: str, tuned: Tuned) -> FamilyResult:
     last = evaluate.Piece(rows=plan.holdout, probabilities=judged, train_label=samples.label[plan.before])
     chosen = thresholds.choose(pieces, opened.snapshot, job.pipeline)
     final, importance = exporter.fit_final(plan.everything, seed_of(job.pipeline.seed, family, "final"))
-    train_s = time.monotonic() - started
+    train_s = tuned.seconds + time.monotonic() - started
     stamp(final, _manifest(job, opened, family, tuned.params, rounds, chosen))
     oos = evaluate.out_of_sample(pieces, opened.snapshot, job.pipeline, seed=seed_of(job.pipeline.seed, family, "bootstrap"))
     held = evaluate.held_out(

@@ -36,6 +36,7 @@ class Tuned:
     fold_skill: tuple[float, ...]
     trials: int
     pruned: int
+    seconds: float  # spent in finished trials, earlier processes included
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def tune(
         fold_skill=tuple(best.user_attrs["fold_skill"]),
         trials=len(finished),
         pruned=sum(t.state == TrialState.PRUNED for t in finished),
+        seconds=sum(t.duration.total_seconds() for t in finished if t.duration is not None),
     )
 
 

@@ -243,9 +243,14 @@ def test_the_broker_of_the_market_states_its_specification(market):
 
 
 def test_amplitude_grows_with_the_edge_and_is_nothing_without_one():
-    amplitudes = [amplitude_of(edge) for edge in np.linspace(0, 10, 21)]
+    amplitudes = [amplitude_of(edge) for edge in (0.0, *np.linspace(1.5, 20, 21))]
     assert amplitudes[0] == 0.0
     assert (np.diff(amplitudes) > 0).all()
+
+
+def test_an_edge_too_weak_to_pay_its_costs_is_refused_because_its_strength_cannot_be_stated():
+    with pytest.raises(Final, match="never measured"):
+        amplitude_of(0.5)
 
 
 @pytest.mark.parametrize(
