@@ -46,6 +46,13 @@ def uv(*arguments: str, env: dict[str, str]) -> bool:
     return subprocess.run([PYTHON, "-m", "uv", "pip", *arguments], env=env).returncode == 0
 
 
+def made_by() -> str:
+    """Version of the Python that made .venv; empty when there is none."""
+    config = VENV / "pyvenv.cfg"
+    lines = config.read_text(encoding="utf-8").splitlines() if config.exists() else []
+    return next((line.partition("=")[2].strip() for line in lines if line.startswith("version")), "")
+
+
 def install() -> None:
     """Make .venv hold exactly the lock and this project; nothing to do when its stamp still fits."""
     mark, want = VENV / "tradewind-install", stamp()
@@ -53,14 +60,13 @@ def install() -> None:
         return
     if not OLDEST <= sys.version_info[:2] <= NEWEST:
         sys.exit(f"Tradewind needs Python 3.11 to 3.13; this is {sys.version.split()[0]}: run run.py with one of those")
-    print(
-        f"installing {sum(1 for line in LOCK.read_text(encoding='utf-8').splitlines() if '==' in line)} packages into {VENV} ..."
-    )
+    packages = sum("==" in line for line in LOCK.read_text(encoding="utf-8").splitlines())
+    print(f"installing {packages} packages into {VENV} ...", file=sys.stderr)
     started = time.monotonic()
     mark.unlink(missing_ok=True)
-    if not PYTHON.exists():
+    if not PYTHON.exists() or made_by() != sys.version.split()[0]:
         try:
-            venv.create(VENV, with_pip=True)
+            venv.create(VENV, with_pip=True, clear=VENV.exists())
         except subprocess.CalledProcessError:
             sys.exit("Python's venv module cannot install pip here; on Debian or Ubuntu: apt-get install python3-venv")
     env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -76,7 +82,7 @@ def install() -> None:
     if not pip("install", *project, env=env):
         sys.exit("Tradewind itself could not be installed into .venv; remove .venv and run this again")
     mark.write_text(want, encoding="utf-8")
-    print(f"installed in {time.monotonic() - started:.0f} s ({'uv' if fast else 'pip'})")
+    print(f"installed in {time.monotonic() - started:.0f} s ({'uv' if fast else 'pip'})", file=sys.stderr)
 
 
 def test(arguments: list[str]) -> int:

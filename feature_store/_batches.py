@@ -111,7 +111,8 @@ def find(connection: Connection, batch_id: int) -> Batch:
     """The batch of that number. Raises `Final` when there is none."""
     rows = connection.execute(f"SELECT {', '.join(_NAMES)} FROM batches WHERE id = $id", {"id": batch_id}).fetchall()
     if not rows:
-        raise Final(f"batch {batch_id} does not exist; there are batches 1 to {next_id(connection) - 1}")
+        last = next_id(connection) - 1
+        raise Final(f"batch {batch_id} does not exist; there {f'are batches 1 to {last}' if last else 'is none yet'}")
     values = dict(zip(_NAMES, rows[0], strict=True))
     values["rejects"] = json.loads(values["rejects"])
     for name in _MOMENTS:

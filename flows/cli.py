@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -252,11 +252,13 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command; any failure is one line on stderr and a non-zero exit status.
 
     1 wrong or impossible, 2 wrong usage, 3 may succeed later, 70 a fault of Tradewind itself, 130 interrupted.
     """
+    from typer.exceptions import TyperException
+
     from feature_store import _errors as data_errors
     from flows._errors import FlowError
     from model_zoo import _errors as model_errors
@@ -277,23 +279,32 @@ def main() -> None:
         FlowError,
     )
     try:
-        app()
+        code = app(prog_name="tradewind", standalone_mode=False) or 0
+    except TyperException as error:
+        _end(_usage(error), error.exit_code)
     except known as error:
-        print(f"tradewind: {_one_line(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(3 if isinstance(error, retryable) else 1)
-    except KeyboardInterrupt:
-        print("tradewind: interrupted; what was finished is kept, start the same command again to go on", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(1)
+        _end(_one_line(error), 3 if isinstance(error, retryable) else 1)
     except OSError as error:
-        print(f"tradewind: {_one_line(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        _end(_one_line(error), 1)
     except Exception as error:
         from flows.crash import record
 
-        print(f"tradewind: {record(error)}", file=sys.stderr)  # noqa: T201
-        sys.exit(70)
+        _end(record(error), 70)
+    # Typer gives this status for Ctrl-C.
+    _end("interrupted; what was finished is kept, start the same command again to go on" if code == 130 else "", code)
+
+
+def _usage(error: Any) -> str:
+    """What was wrong with the arguments; nothing when there were none, for which Typer printed the help."""
+    said = error.format_message().strip().rstrip(".").replace("Value error, ", "")
+    command = error.ctx.command_path if getattr(error, "ctx", None) is not None else "tradewind"
+    return f"{' '.join(said.split())}; see: {command} --help" if said else ""
+
+
+def _end(line: str, code: int) -> NoReturn:
+    if line:
+        print(f"tradewind: {line}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 @contextmanager
 def watching() -> Iterator[None]:
     """Show progress messages of tasks as bars while the block runs; nothing when stderr is not a terminal's."""
+    if not err.is_terminal:
+        yield
+        return
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

@@ -16,11 +16,13 @@ _OFF = {
 }
 # A first start makes Prefect's database; the 20 s it allows itself are not enough on a small machine.
 _PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}
+# What our own code logs belongs on the run's page.
+_LOGS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "tradewind,feature_store,serving"}
 
 
 def quiet_environment(home: Path | None = None) -> None:
     """Turn telemetry off and, when `home` is given, keep Prefect's own files there. What the user set stays."""
-    for name, value in {**_OFF, **_PATIENT}.items():
+    for name, value in {**_OFF, **_PATIENT, **_LOGS}.items():
         os.environ.setdefault(name, value)
     if home is not None and "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))

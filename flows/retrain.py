@@ -12,13 +12,14 @@ from flows.quiet import quiet_environment
 
 quiet_environment()
 
-from prefect import flow  # noqa: E402
+from prefect import flow, runtime  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 
 from feature_store.clock import Clock, SystemClock  # noqa: E402
 from feature_store.store import Store  # noqa: E402
 from flows._errors import FlowError  # noqa: E402
-from flows.settings import Settings, home_folder, load  # noqa: E402
+from flows.settings import Settings, explain, home_folder, load  # noqa: E402
 from model_zoo._family import family_names  # noqa: E402
 from tasks import dataset, ingest, judge, promote, record, report_page, train  # noqa: E402
 from tasks._errors import Final  # noqa: E402
@@ -63,7 +64,10 @@ def compose(
             "trials": trials or (100_000 if minutes is not None else budget.trials),
             "minutes": minutes,
         }
-    return name, PipelineSettings(**chosen)
+    try:
+        return name, PipelineSettings(**chosen)
+    except ValidationError as error:
+        raise FlowError(f"pipeline {name!r}: {explain(error)}") from None
 
 
 def _only(settings: Settings) -> str:
@@ -106,7 +110,13 @@ def workers_of(pipeline: PipelineSettings, families: int) -> int:
 _POOL: Any = ThreadPoolTaskRunner(max_workers=2 * (os.cpu_count() or 1) + 2)
 
 
-@flow(name="retrain", flow_run_name="retrain {pipeline} {symbols}", task_runner=_POOL)
+def _run_name() -> str:
+    """What was asked for, as the run is called in Prefect's pages."""
+    asked: dict[str, Any] = runtime.flow_run.parameters
+    return " ".join(["retrain", *(str(asked[key]) for key in ("pipeline", "symbols", "timeframe") if asked.get(key))])
+
+
+@flow(name="retrain", flow_run_name=_run_name, task_runner=_POOL)
 def retrain(
     home: Path | None = None,
     pipeline: str | None = None,

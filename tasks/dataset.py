@@ -54,11 +54,8 @@ def load(
 ) -> Dataset:
     """Bars of the pipeline's symbols, its context, and of what its account currency needs. Raises `Final` when some lack."""
     store = Store(home.store, lock_wait_s=lock_wait_s)
-    here = set(store.inventory().filter(feed=pipeline.feed)["symbol"].to_list())
+    here = require_bars(store, pipeline)
     wanted = dict.fromkeys((*pipeline.symbols, *pipeline.context_symbols))
-    if missing := [s for s in wanted if s not in here]:
-        there = ", ".join(sorted(here)) or "nothing"
-        raise Final(f"feed {pipeline.feed!r} has no bars of {', '.join(missing)}; it has {there}: ingest them first")
     wanted |= dict.fromkeys(s for s in sorted(here) if _converts(s, pipeline))
     start, end = _span(pipeline.start, pipeline.end, until)
     base: dict[str, pl.DataFrame] = {}
@@ -71,6 +68,15 @@ def load(
         base[symbol] = bars
         rows[symbol] = _rows(store, pipeline, feed, symbol, bars)
     return Dataset(base=base, rows=rows, base_timeframe=store.base_timeframe(pipeline.feed, pipeline.symbols[0]))
+
+
+def require_bars(store: Store, pipeline: PipelineSettings) -> set[str]:
+    """Symbols that the pipeline's feed has. Raises `Final` when one of the pipeline's own is not among them."""
+    here = set(store.inventory().filter(feed=pipeline.feed)["symbol"].to_list())
+    if missing := [s for s in dict.fromkeys((*pipeline.symbols, *pipeline.context_symbols)) if s not in here]:
+        there = ", ".join(sorted(here)) or "nothing"
+        raise Final(f"feed {pipeline.feed!r} has no bars of {', '.join(missing)}; it has {there}: ingest them first")
+    return here
 
 
 def _converts(symbol: str, pipeline: PipelineSettings) -> bool:

@@ -16,16 +16,16 @@ from typing import Any
 from tasks._errors import Final
 
 SCHEMA = 1
-_TABLES = """
-create table if not exists meta (schema integer not null);
-create table if not exists trials (
+_TABLES = (
+    "create table if not exists meta (schema integer not null)",
+    """create table if not exists trials (
   study text not null, number integer not null, pipeline text not null, family text not null,
   params text not null, skill real, state text not null, start_s integer not null, end_s integer not null,
-  primary key (study, number));
-create table if not exists looks (
+  primary key (study, number))""",
+    """create table if not exists looks (
   run text not null, family text not null, pipeline text not null, feed text not null, symbols text not null,
-  start_s integer not null, end_s integer not null, primary key (run, family));
-"""
+  start_s integer not null, end_s integer not null, primary key (run, family))""",
+)
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,14 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside one transaction that others wait for, also while the file is being made."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=60.0)
+        connection = sqlite3.connect(self._path, timeout=60.0, isolation_level=None)
         try:
-            connection.execute("pragma journal_mode=wal")
+            connection.execute("begin immediate")
             with connection:
-                connection.executescript(_TABLES)
+                for table in _TABLES:
+                    connection.execute(table)
                 found = connection.execute("select schema from meta").fetchone()
                 if found is None:
                     connection.execute("insert into meta values (?)", (SCHEMA,))
@@ -59,7 +61,6 @@ class Ledger:
                     raise Final(
                         f"{self._path}: schema {found[0]} is newer than this Tradewind knows ({SCHEMA}); update Tradewind"
                     )
-            with connection:
                 yield connection
         finally:
             connection.close()
@@ -88,18 +89,19 @@ class Ledger:
             return int(connection.execute(query, (pipeline, family)).fetchone()[0])
 
     def look(self, *, run: str, families: Sequence[str], pipeline: str, span: Span) -> int:
-        """Note that `families` of `run` are judged on `span`; returns how many looks of OTHER runs overlap it.
+        """Note that `families` of `run` are judged on `span`; returns how many OTHER looks overlap it: those of
+        other runs, and those of this run by families that are not judged now.
 
         Looks overlap when they share a symbol of the same feed and a moment. One transaction: of two runs
         that judge at once, the later one sees the earlier.
         """
         with self._open() as connection:
-            connection.execute("begin immediate")
-            earlier = connection.execute(
-                "select symbols from looks where run != ? and feed = ? and start_s < ? and end_s > ?",
-                (run, span.feed, span.end_s, span.start_s),
+            there = connection.execute(
+                "select run, family, symbols from looks where feed = ? and start_s < ? and end_s > ?",
+                (span.feed, span.end_s, span.start_s),
             ).fetchall()
-            overlapping = sum(1 for (symbols,) in earlier if set(json.loads(symbols)) & set(span.symbols))
+            earlier = [json.loads(symbols) for by, family, symbols in there if by != run or family not in families]
+            overlapping = sum(1 for symbols in earlier if set(symbols) & set(span.symbols))
             connection.executemany(
                 "insert or ignore into looks values (?, ?, ?, ?, ?, ?, ?)",
                 [(run, f, pipeline, span.feed, json.dumps(sorted(span.symbols)), span.start_s, span.end_s) for f in families],

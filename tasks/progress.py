@@ -15,7 +15,7 @@ def tell(step: str, done: int, total: int, note: str = "") -> None:
     """`done` of `total` parts of `step` are finished. total 0: a step of unknown length has begun."""
     for listener in _listeners:
         listener(step, done, total, note)
-    log.debug("%s %d/%d %s", step, done, total, note)
+    log.log(logging.INFO if done == total else logging.DEBUG, "%s %d/%d %s", step, done, total, note)
 
 
 @contextmanager

@@ -27,15 +27,12 @@ def promote(job: Job, report: RetrainReport, mlflow: MlflowSettings, clock: Cloc
     """
     ids = track.track.fn(job.home, mlflow, report, clock, record.lock_hash())
     report = replace(report, run_ids=ids)
-    best = report.rows()[0]["family"]
     if report.promoted is not None:
         _swap(job, report, clock)
-    aliased = {best: ["challenger"]}
-    if report.promoted is not None:
-        aliased.setdefault(report.promoted, []).insert(0, "champion")
-    for family, aliases in aliased.items():
-        path = job.folder / next(r.final_onnx for r in report.families if r.family == family)
-        track.register.fn(job.home, mlflow, job.name, ids[family], path, aliases)
+    # What passed serves; what did not, and was best, is the one to watch.
+    family, alias = (report.promoted, "champion") if report.promoted else (str(report.rows()[0]["family"]), "challenger")
+    path = job.folder / next(r.final_onnx for r in report.families if r.family == family)
+    track.register.fn(job.home, mlflow, job.name, ids[family], path, [alias])
     return report
 
 

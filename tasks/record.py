@@ -27,6 +27,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=1)
 def lock_hash() -> str:
     """sha256 (16 digits) of everything installed, by name and version: what the lock resolved to on this machine."""
     names = sorted(f"{d.name.lower()}=={d.version}" for d in metadata.distributions())

@@ -45,16 +45,18 @@ def replay(
         bars[symbol] = _frame(opens, price, specs[symbol].point)
         rates[symbol] = (price["rate_gain"], price["rate_loss"])
         chosen = np.flatnonzero(own[rows])
-        asked = rows[chosen]
+        # Bars behind the last row say nothing, but what is held grows older in them and meets its horizon.
+        said = np.full((len(span), 3), np.nan)
+        said[np.searchsorted(span, rows[chosen])] = probabilities[chosen]
         lines.append(
             LineInput(
                 name=symbol,
                 symbol=symbol,
                 timeframe=snapshot.manifest.timeframe,
                 spec=spec,
-                open_s=open_times(snapshot, asked),
-                probabilities=probabilities[chosen].astype(np.float64),
-                atr=snapshot.atr[asked].astype(np.float64) * snapshot.prices[asked, PRICE_COLUMNS.index("close")],
+                open_s=opens,
+                probabilities=said,
+                atr=snapshot.atr[span].astype(np.float64) * price["close"],
             )
         )
     data = prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import sqlite3
 import warnings
@@ -74,7 +75,9 @@ def experiment_id(client: MlflowClient, home: Home, settings: MlflowSettings, pi
     if (found := client.get_experiment_by_name(pipeline)) is not None:
         return str(found.experiment_id)
     location = None if settings.tracking_uri else (home.mlflow_artifacts / pipeline).as_uri()
-    return str(client.create_experiment(pipeline, artifact_location=location))
+    # Tells MLflow's pages that this is model training, not prompts and traces.
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(pipeline, artifact_location=location, tags=kind))
 
 
 def _find(client: MlflowClient, experiment: str, run_key: str, family: str) -> Run | None:
@@ -101,9 +104,16 @@ def track(home_root: Path, settings: MlflowSettings, report: RetrainReport, cloc
             "lock": lock_hash,
             "as_of": report.as_of,
         }
+        source = {"mlflow.source.name": "tradewind retrain", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
         parent = _find(client, experiment, report.run_key, "") or client.create_run(
             experiment,
-            tags={RUN_TAG: report.run_key, _FAMILY_TAG: "", "mlflow.note.content": str(report.verdict["summary"]), **common},
+            tags={
+                RUN_TAG: report.run_key,
+                _FAMILY_TAG: "",
+                "mlflow.note.content": str(report.verdict["summary"]),
+                **common,
+                **source,
+            },
             run_name=f"retrain {report.as_of}",
         )
         ids[""] = parent.info.run_id
@@ -112,7 +122,7 @@ def track(home_root: Path, settings: MlflowSettings, report: RetrainReport, cloc
             if child is None or child.info.status != "FINISHED":
                 child = child or client.create_run(
                     experiment,
-                    tags={RUN_TAG: report.run_key, _FAMILY_TAG: result.family, "mlflow.parentRunId": ids[""], **common},
+                    tags={RUN_TAG: report.run_key, _FAMILY_TAG: result.family, "mlflow.parentRunId": ids[""], **common, **source},
                     run_name=f"{result.family} {report.as_of}",
                 )
                 _log_family(client, child.info.run_id, home.run(report.pipeline, report.run_key), result, report, common, now)
@@ -212,6 +222,7 @@ def register(home_root: Path, settings: MlflowSettings, pipeline: str, run_id: s
         for alias in aliases:
             if alias == "champion":
                 _keep_previous(client, pipeline, str(version.version))
+                client.delete_registered_model_alias(pipeline, "challenger")
             client.set_registered_model_alias(pipeline, alias, str(version.version))
     return str(version.version)
 

@@ -46,9 +46,9 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Same data and settings give the same key, so a killed retrain finds what it had finished."""
+        """Same data, settings and installed versions give the same key, so a killed retrain finds what it had finished."""
         settings = self.pipeline.model_dump(mode="json", exclude={"families": True, "budget": {"workers"}})
-        text = json.dumps([SCHEMA, self.name, self.snapshot.name, settings], sort_keys=True)
+        text = json.dumps([SCHEMA, self.name, self.snapshot.name, settings, record.lock_hash()], sort_keys=True)
         return sha256(text.encode()).hexdigest()[:16]
 
     @property

@@ -33,14 +33,18 @@ def retrain(
     root, _ = home
     quiet_environment(root)
     silence_prefect()
+    from feature_store.store import Store
     from flows import retrain as flow
+    from tasks.dataset import require_bars
     from tasks.home import Home
 
     minutes = flow.parse_budget(budget)
-    # Composed once here so that a wrong flag is told before a server starts.
+    # Composed once here so that a wrong flag or an empty store is told before a server starts.
     settings = load(root)
-    flow.compose(settings, Home(root), pipeline=pipeline, symbols=symbols, timeframe=timeframe, feed=feed, families=families,
-                 start=_day(start), end=_day(end), trials=trials, minutes=minutes)  # fmt: skip
+    _, setup = flow.compose(settings, Home(root), pipeline=pipeline, symbols=symbols, timeframe=timeframe, feed=feed,
+                            families=families, start=_day(start), end=_day(end), trials=trials, minutes=minutes)  # fmt: skip
+    flow.chosen_families(Home(root), setup)
+    require_bars(Store(Home(root).store, lock_wait_s=settings.lock_wait_s), setup)
     with console.watching():
         report: RetrainReport = flow.retrain(
             home=root,
@@ -63,7 +67,8 @@ def silence_prefect() -> None:
     """Keep Prefect's own lines off the console unless the user asked for them; its UI has them all."""
     import os
 
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    # Its errors too: what fails is told in one line by this command.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
