@@ -88,6 +88,8 @@ def writing(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]
             f"store {path.name} was being written by another process or thread for {wait_s:g} s; try again when it is done"
         ) from error
     try:
+        if not path.exists():
+            _make(path)
         # Readers hold DuckDB's own lock for moments only: wait for them too.
         with _closing(_open(path, read_only=False, wait_s=wait_s), path) as connection:
             schema = stored_schema(connection)
@@ -100,3 +102,14 @@ def writing(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]
             connection.execute("COMMIT")
     finally:
         lock.release()
+
+
+def _make(path: Path) -> None:
+    """An empty store at `path`, whole or not at all: DuckDB never opens again a file whose making a full disk ended."""
+    new = path.with_name(path.name + ".new")
+    for left_over in (new, new.with_name(new.name + ".wal")):
+        left_over.unlink(missing_ok=True)
+    with _closing(_open(new, read_only=False, wait_s=0.0), path) as connection:
+        create_tables(connection)
+        connection.execute("CHECKPOINT")
+    new.replace(path)

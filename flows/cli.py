@@ -287,6 +287,8 @@ def main() -> NoReturn:
     except OSError as error:
         _end(_one_line(error), 1)
     except Exception as error:
+        if type(error).__name__ == "OperationalError":  # SQLite's: of journal, ledger and MLflow's database
+            _end(f"{_one_line(error)}: is the disk full, or the home not to be written?", 1)
         from flows.crash import record
 
         _end(record(error), 70)

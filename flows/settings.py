@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,18 @@ def home_folder(flag: Path | None = None) -> tuple[Path, bool]:
     if named := os.environ.get("TRADEWIND_HOME"):
         return Path(named).expanduser().resolve(), True
     return Path(".tradewind").resolve(), False
+
+
+def writable(home: Path) -> Path:
+    """The home, made if it was not there. Raises `FlowError` when this user cannot write in it."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as error:
+        raise FlowError(
+            f"home {home} cannot be written ({error.strerror}); give this user the right to, or name another with --home"
+        ) from None
 
 
 def load(home: Path) -> Settings:

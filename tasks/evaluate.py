@@ -196,6 +196,6 @@ def _turnover(replays: Sequence[BacktestResult], snapshot: Snapshot, days: int) 
 
 
 def _curve(result: BacktestResult) -> list[list[float]]:
-    every = max(1, result.equity.height // _POINTS)
-    thin = result.equity.gather_every(every)
+    last = result.equity.height - 1
+    thin = result.equity[np.unique(np.linspace(0, last, min(last + 1, _POINTS)).round().astype(np.int64))]
     return [[float(t), float(e)] for t, e in zip(thin["time"].dt.epoch("s"), thin["equity"], strict=True)]

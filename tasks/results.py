@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from typing import Any
 
 from tasks._errors import Final
@@ -85,13 +86,14 @@ class FamilyResult:
             raise Final(
                 f"a result of schema {document['schema']} is newer than this Tradewind knows ({SCHEMA}); update Tradewind"
             )
-        return cls(**{**document, "oos": _scores(document["oos"]), "holdout": _scores(document["holdout"])})
+        scores = {name: Scores(**{k: _number(v) for k, v in document[name].items()}) for name in ("oos", "holdout")}
+        folds = {name: [_number(v) for v in document[name]] for name in ("fold_auc", "fold_skill")}
+        return cls(**{**document, **scores, **folds})
 
 
-def _scores(document: dict[str, Any]) -> Scores:
-    """Scores back from JSON, where an undefined number is null."""
-    values: dict[str, Any] = {name: float("nan") if value is None else value for name, value in document.items()}
-    return Scores(**values)
+def _number(value: Any) -> Any:
+    """A value back from JSON, where an undefined number is null."""
+    return float("nan") if value is None else value
 
 
 @dataclass(frozen=True)
@@ -158,4 +160,4 @@ class RetrainReport:
             }
             for f in self.families
         ]
-        return sorted(rows, key=lambda r: -float(r["skill"]))
+        return sorted(rows, key=lambda r: float("inf") if isnan(r["skill"]) else -r["skill"])

@@ -9,6 +9,7 @@ from typing import Any
 from flows import console
 from flows.commands.learn import document, show, silence_prefect
 from flows.quiet import quiet_environment
+from flows.settings import writable
 
 _MONEY = (
     ("price moves, mid to mid", "gross"),
@@ -22,7 +23,7 @@ _MONEY = (
 def demo(home: tuple[Path, bool], *, edge: bool, seed: int, as_json: bool) -> None:
     """Run the demo flow in its own home below the home."""
     started = time.monotonic()
-    root = home[0] / "demo"
+    root = writable(home[0]) / "demo"
     quiet_environment(root)
     silence_prefect()
     console.err.print(

@@ -9,7 +9,7 @@ from typing import Any
 from flows import console
 from flows._errors import FlowError
 from flows.quiet import quiet_environment
-from flows.settings import load
+from flows.settings import load, writable
 from tasks.results import RetrainReport
 
 SCHEMA = 1
@@ -30,7 +30,7 @@ def retrain(
     as_json: bool,
 ) -> None:
     """Run the retrain flow, in this process, with or without a Prefect server."""
-    root, _ = home
+    root = writable(home[0])
     quiet_environment(root)
     silence_prefect()
     from feature_store.store import Store

@@ -66,7 +66,9 @@ def trained(stored, snapshot) -> Trained:
 def fresh(trained, tmp_path) -> Trained:
     """The trained runs in a home of the test's own; the snapshot and the store stay where they are."""
     home = Home(tmp_path / "home")
-    shutil.copytree(trained.home.root / "runs", home.root / "runs")
+    for folder in ("runs", "studies"):
+        shutil.copytree(trained.home.root / folder, home.root / folder)
+    shutil.copy(trained.home.ledger, home.ledger)
     return replace(trained, home=home, job=replace(trained.job, home=home.root))
 
 

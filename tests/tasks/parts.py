@@ -152,3 +152,17 @@ class Watched(ModelFamily):
 
     def rounds(self, model):
         return self.inner.rounds(model)
+
+
+class StillClock:
+    """A clock that stands where it was put."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def now_utc(self) -> datetime:
+        return self.now
+
+    def wait_until(self, t: datetime) -> bool:
+        self.now = max(self.now, t)
+        return True

@@ -108,7 +108,8 @@ def test_processes_that_write_at_once_lose_nothing_and_the_later_look_sees_the_e
         sys.stdin.readline()
         ledger, span = Ledger(path), Span("icm", ("EURUSD",), 0, 10)
         for number in range(20):
-            ledger.add_trial(study=name, number=number, pipeline="p", family="f", params={}, skill=0.0, state="complete", span=span)
+            about = {"pipeline": "p", "family": "f", "params": {}, "skill": 0.0, "state": "complete", "span": span}
+            ledger.add_trial(study=name, number=number, **about)
         print(ledger.look(run=name, families=["f"], pipeline="p", span=span))
     """
     path = tmp_path / "ledger.sqlite"

@@ -1,6 +1,7 @@
 """The plan: no training label meets a judged one, on the rows of a real snapshot; short histories are refused in a line."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_the_leak_check_finds_the_leaks_of_the_same_rows_when_nothing_is_purged(
 
 def test_the_parts_of_a_plan_are_disjoint_and_in_time_order(opened, plan):
     judged = [fold.valid for fold in plan.folds] + [plan.holdout]
-    for earlier, later in zip(judged, judged[1:], strict=False):
+    for earlier, later in pairwise(judged):
         assert opened.times[earlier].max() < opened.times[later].min()
     for fold in plan.folds:
         assert opened.times[fold.fit].max() < opened.times[fold.stop].min() <= opened.times[fold.valid].min()
