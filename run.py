@@ -66,7 +66,8 @@ def install() -> None:
     mark.unlink(missing_ok=True)
     if not PYTHON.exists() or made_by() != sys.version.split()[0]:
         try:
-            venv.create(VENV, with_pip=True, clear=VENV.exists())
+            # Only what is an environment is emptied: TRADEWIND_VENV may name a folder with other things in it.
+            venv.create(VENV, with_pip=True, clear=(VENV / "pyvenv.cfg").exists())
         except subprocess.CalledProcessError:
             sys.exit("Python's venv module cannot install pip here; on Debian or Ubuntu: apt-get install python3-venv")
     env = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

@@ -43,8 +43,9 @@ def seconds(timeframe: str) -> int:
 
 
 def epoch_s(times: pl.Series) -> IntArray:
-    """Datetime column as int64 epoch seconds."""
-    return times.dt.epoch("s").to_numpy().astype(np.int64, copy=False)
+    """Datetime column as int64 epoch seconds, floored. By numpy: the same in polars is a query of 50 microseconds,
+    and this stands before every live decision."""
+    return times.to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def bar_open(times_s: IntArray, timeframe: str) -> IntArray:

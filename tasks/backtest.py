@@ -96,8 +96,8 @@ def backtest(
         progress.tell("backtest", number, len(manifest.symbols), symbol)
         lines.append(_line(dataset, feature_set, onnx, symbol, span))
     store = Store(home.store, lock_wait_s=lock_wait_s)
-    first = min(int(line.open_s[0]) for line in lines)
-    bars = {s: _from(r.bars, first, span[1]) for s, r in dataset.rows.items()}
+    first_s = min(int(line.open_s[0]) for line in lines)
+    bars = {s: _from(r.bars, first_s, span[1]) for s, r in dataset.rows.items()}
     data = prepare(
         bars,
         manifest.timeframe,
@@ -111,7 +111,7 @@ def backtest(
         resume_next_day=True,
     )
     progress.tell("backtest", len(manifest.symbols), len(manifest.symbols))
-    sample = sample_of(manifest, lines)
+    sample = "out of sample" if first_s >= learned_until_s(manifest, dataset) else "in sample"
     words = f"{manifest.mode} market, {manifest.cost_source} costs, {sample}"
     return Replayed(title, words, sample, manifest.mode, manifest.cost_source, run(data))
 
@@ -137,10 +137,14 @@ def find_model(home: Home, pipeline: str, model: str | None) -> tuple[str, OnnxM
     return f"{pipeline}/{model}", OnnxModel.load(home.run(pipeline, report.run_key) / families[model])
 
 
-def sample_of(manifest: Manifest, lines: list[LineInput]) -> str:
-    """`in sample` as soon as one decision lies in the span the model learned from."""
-    learned = manifest.training_span[1]
-    return "out of sample" if min(int(line.open_s[0]) for line in lines) > learned else "in sample"
+def learned_until_s(manifest: Manifest, dataset: Dataset) -> int:
+    """Close (UTC s) of the last bar the model has seen: the outcome of its last training row lies `horizon_bars` behind it."""
+    ends = []
+    for symbol in manifest.symbols:
+        close_s = dataset.rows[symbol].close_s
+        last = int(np.searchsorted(close_s, manifest.training_span[1], side="right")) - 1
+        ends.append(int(close_s[min(last + int(manifest.label["horizon_bars"]), len(close_s) - 1)]))
+    return max(ends)
 
 
 def _line(

@@ -63,6 +63,9 @@ def load(
     for symbol in wanted:
         base_timeframe = store.base_timeframe(pipeline.feed, symbol)
         bars = store.bars(pipeline.feed, symbol, base_timeframe, start, end)
+        if until is not None:
+            # A bar that opened before may have closed after: then nobody knew it.
+            bars = bars.filter(pl.Series(bar_close(epoch_s(bars["time"]), base_timeframe) <= until.timestamp()))
         if bars.is_empty():
             raise Final(f"{symbol}: feed {pipeline.feed!r} has no bars between {start or 'its start'} and {end or 'its end'}")
         base[symbol] = bars

@@ -35,7 +35,8 @@ def replay(
     """
     names = snapshot.manifest.symbols
     bars, specs, rates, lines = {}, {}, {}, []
-    first, last = int(snapshot.times[rows].min()), int(snapshot.label_end[rows].max())
+    moments = snapshot.times[rows]
+    first, last = int(moments.min()), max(int(moments.max()), int(snapshot.label_end[rows].max()))
     for index, symbol in enumerate(names):
         own = snapshot.symbol == index
         span = np.flatnonzero(own & (snapshot.times >= first) & (snapshot.times <= last))

@@ -8,7 +8,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -104,53 +104,67 @@ def track(home_root: Path, settings: MlflowSettings, report: RetrainReport, cloc
             "lock": lock_hash,
             "as_of": report.as_of,
         }
-        source = {"mlflow.source.name": "tradewind retrain", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+        source = {"mlflow.source.name": "tradewind retrain", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
         parent = _find(client, experiment, report.run_key, "") or client.create_run(
             experiment,
-            tags={
-                RUN_TAG: report.run_key,
-                _FAMILY_TAG: "",
-                "mlflow.note.content": str(report.verdict["summary"]),
-                **common,
-                **source,
-            },
+            tags={RUN_TAG: report.run_key, _FAMILY_TAG: "", **common, **source},
             run_name=f"retrain {report.as_of}",
         )
         ids[""] = parent.info.run_id
         for result in report.families:
             child = _find(client, experiment, report.run_key, result.family)
-            if child is None or child.info.status != "FINISHED":
-                child = child or client.create_run(
+            if child is not None and child.info.status != "FINISHED":
+                # Killed halfway. What stands in it may be of another day, and MLflow lets no parameter change.
+                client.delete_run(child.info.run_id)
+                child = None
+            if child is None:
+                child = client.create_run(
                     experiment,
                     tags={RUN_TAG: report.run_key, _FAMILY_TAG: result.family, "mlflow.parentRunId": ids[""], **common, **source},
                     run_name=f"{result.family} {report.as_of}",
                 )
-                _log_family(client, child.info.run_id, home.run(report.pipeline, report.run_key), result, report, common, now)
+                _log_family(client, child.info.run_id, home.run(report.pipeline, report.run_key), result, common, now)
             ids[result.family] = child.info.run_id
-        _log_parent(client, ids[""], report, now)
+            _tag_verdict(client, child.info.run_id, result.family, report)
+        _log_parent(client, ids[""], replace(report, run_ids=ids), now)
     return ids
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return "unknown"
+
+
+def _tag_verdict(client: MlflowClient, run_id: str, family: str, report: RetrainReport) -> None:
+    """Say what fell; later families or looks may change it for a run that was logged before."""
+    verdict = next(c for c in report.verdict["candidates"] if c["family"] == family)
+    tags = {"verdict": "passed" if verdict["passed"] else "no edge", "reason": str(verdict["reason"])}
+    client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
 
 def _log_parent(client: MlflowClient, run_id: str, report: RetrainReport, now: int) -> None:
     best = report.rows()[0]
     metrics = {"families": len(report.families), "promoted": float(report.promoted is not None), "best_oos_skill": best["skill"]}
-    client.log_batch(run_id, [Metric(k, float(v), now, 0) for k, v in metrics.items()])
+    note = RunTag("mlflow.note.content", str(report.verdict["summary"]))
+    client.log_batch(run_id, [Metric(k, float(v), now, 0) for k, v in metrics.items()], tags=[note])
     client.log_dict(run_id, {"columns": list(best), "data": [list(row.values()) for row in report.rows()]}, "leaderboard.json")
     client.log_dict(run_id, report.verdict, "verdict.json")
     client.set_terminated(run_id)
 
 
-def _log_family(
-    client: MlflowClient, run_id: str, folder: Path, result: FamilyResult, report: RetrainReport, common: dict[str, str], now: int
-) -> None:
-    params = {"family": result.family, "rounds": result.rounds, "seed": result.seed, **result.params, **common}
-    metrics = [Metric(name, float(value), now, 0) for name, value in _metrics(result).items() if np.isfinite(value)]
+def _log_family(client: MlflowClient, run_id: str, folder: Path, result: FamilyResult, common: dict[str, str], now: int) -> None:
+    # The rounds settled on, not the limit that tuning was given.
+    params = {**result.params, "family": result.family, "rounds": result.rounds, "seed": result.seed, **common}
+    metrics = [Metric(name, float(value), now, 0) for name, value in _metrics(result).items()]
     for fold, (auc, skill) in enumerate(zip(result.fold_auc, result.fold_skill, strict=True)):
         metrics += [Metric("fold_auc", auc, now, fold), Metric("fold_skill", skill, now, fold)]
-    verdict = next(c for c in report.verdict["candidates"] if c["family"] == result.family)
-    tags = {"verdict": "passed" if verdict["passed"] else "no edge", "reason": verdict["reason"], "device": result.device}
     client.log_batch(
-        run_id, metrics, [Param(k, str(v)[:500]) for k, v in params.items()], [RunTag(k, v) for k, v in tags.items()]
+        run_id,
+        [m for m in metrics if np.isfinite(m.value)],
+        [Param(k, str(v)[:500]) for k, v in params.items()],
+        [RunTag("device", result.device)],
     )
     for name, figure in report_plots.family_figures(result).items():
         client.log_figure(run_id, figure, f"plots/{name}.png")

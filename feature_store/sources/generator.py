@@ -22,7 +22,7 @@ from feature_store.sources._market_edge import HourlyChart, hourly_drift
 from feature_store.sources._market_tables import COSTS, CURRENCIES, OTHER_CROSS, PRECEDENCE
 from feature_store.symbols import SymbolSpec, assumed_spec
 
-DEFAULT_EDGE = 9.0
+DEFAULT_EDGE = 11.0
 """Planted edge of the demo: net Sharpe a year of trading the true conditional mean."""
 
 # (Net Sharpe a year of trading the true conditional mean, amplitude of the drift in sd of the hour), measured with our

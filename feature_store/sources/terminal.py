@@ -72,8 +72,8 @@ def read_terminal(
     while True:
         wanted = _Page(broker_symbol, code, count * len(pages), count)
         page = _ask(terminal, clock, wanted, history_began=bool(pages))
-        if page is None or not len(page):
-            break
+        if page is None or not len(page) or (pages and page["time"][0] >= pages[-1]["time"][0]):
+            break  # the history has ended; some terminals then repeat their oldest bars
         pages.append(page)
         oldest_s = int(server_to_utc(page["time"][:1].astype(np.int64), clock_rule)[0])
         if len(page) < count or (start_s is not None and oldest_s <= start_s):

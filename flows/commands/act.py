@@ -91,6 +91,8 @@ _QUIET = ("schema", "event", "time")
 
 def _person_line(event: dict[str, Any]) -> None:
     """One line for what a person watches for; every bar and check stands in the journal."""
+    if event["event"] == "failed":
+        return  # told on stderr when the command ends
     if event["event"] == "decision":
         if event["sequence"] is None:
             return

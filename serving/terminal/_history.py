@@ -65,14 +65,14 @@ def deal(d: Any, symbol: str, utc_ms: ToUtcMs) -> Deal:
 
 
 def frame(rates: Any, opens_s: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """Bars of `bars.SCHEMA`; a spread of 0 is what terminals write when they do not know it, and becomes null."""
+    """Bars of `bars.SCHEMA`, spreads as the terminal recorded them, 0 included: ingest keeps them so, and live must
+    see what training saw."""
     # Columns are made one by one: a frame expression costs a query plan, and this stands before every decision.
-    spread = pl.Series(rates["spread"].astype(np.int32))
     columns = {
         "time": pl.Series(opens_s * 1000).cast(pl.Datetime("ms")),
         **{name: pl.Series(np.ascontiguousarray(rates[name])) for name in ("open", "high", "low", "close")},
         "tick_volume": pl.Series(rates["tick_volume"].astype(np.int64)),
-        "spread_points": spread.set(spread == 0, None),
+        "spread_points": pl.Series(rates["spread"].astype(np.int32)),
         "real_volume": pl.Series(rates["real_volume"].astype(np.int64)),
     }
     return pl.DataFrame([columns[name].alias(name) for name in SCHEMA])

@@ -29,7 +29,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture
-def tradewind(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+def tradewind(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
     """Calls a command in this process; what anything wrote to stdout and stderr comes back."""
     monkeypatch.chdir(tmp_path)
 
@@ -41,4 +41,5 @@ def tradewind(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         out, err = capfd.readouterr()
         return Done(int(ended.value.code or 0), out, err)
 
-    return call
+    yield call
+    sys.modules.pop("MetaTrader5", None)  # the simulated one, which a command leaves to its process

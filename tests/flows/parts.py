@@ -144,7 +144,13 @@ def start(*arguments: object, log: Path, env: dict[str, str] | None = None) -> s
     command = [sys.executable, "-m", "flows.cli", *map(str, arguments)]
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, cwd=ROOT, env=env or environment(), stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=env or environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
 
 

@@ -81,11 +81,11 @@ def test_a_run_that_dies_again_and_again_still_ends_the_same(tmp_path, unbroken)
 
 def test_rounds_of_each_fold_are_kept_and_survive_a_kill(tmp_path):
     family = get("lightgbm")
-    whole, notes = tuned(tmp_path / "whole", family, trials=2)
+    whole, notes = tuned(tmp_path / "whole", family, trials=1)
     assert len(whole.rounds) == 3 and all(isinstance(r, int) and r > 0 for r in whole.rounds)
     with pytest.raises(RuntimeError, match="killed"):
-        tuned(tmp_path / "broken", Watched(family, 5), trials=2)
-    assert tuned(tmp_path / "broken", family, trials=2) == (whole, notes)
+        tuned(tmp_path / "broken", Watched(family, 3), trials=1)
+    assert tuned(tmp_path / "broken", family, trials=1) == (whole, notes)
 
 
 def test_another_seed_or_study_draws_other_parameters(tmp_path, unbroken):

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from feature_store.bars import SCHEMA
+from feature_store.sources.terminal import read_terminal
 from serving._errors import Final, Retryable
 from serving.terminal import _replies
 from serving.terminal.broker import Broker, Disconnected, Done, Rejected, Request, Unknown, WrongAccount
@@ -108,7 +110,7 @@ class Rates:
         return self._rates
 
 
-def test_rows_that_are_no_prices_are_dropped_and_unknown_spreads_are_null(handle):
+def test_rows_that_are_no_prices_are_dropped_and_spreads_stay_as_recorded(handle):
     rates = handle.module
     rates.initialize()
     rows = rates.copy_rates_from_pos("EURUSDm", 1, 1, 5).copy()
@@ -116,7 +118,21 @@ def test_rows_that_are_no_prices_are_dropped_and_unknown_spreads_are_null(handle
     broker = Broker(Rates(handle, rows), feed="sim", clock=handle.clock, clock_rule="ny+7", symbols=NAMES)
     broker.connect()
     bars = broker.closed_bars("EURUSD", "M1", 5)
-    assert len(bars) == 3 and bars["spread_points"].to_list() == [10, None, 10]
+    assert len(bars) == 3 and bars["spread_points"].to_list() == [10, 0, 10]
+
+
+def test_live_bars_are_the_very_bars_that_ingest_reads_zero_spreads_included(handle):
+    """What training saw and what live sees may not differ: a spread of 0 was once null in live and 0 in the store."""
+    handle.module.initialize()
+    rows = handle.module.copy_rates_from_pos("EURUSDm", 1, 1, 50).copy()
+    rows["spread"][::3] = 0
+    terminal = Rates(handle, rows)
+    broker = Broker(terminal, feed="sim", clock=handle.clock, clock_rule="ny+7", symbols=NAMES)
+    broker.connect()
+    (read,) = read_terminal(
+        terminal, broker_symbol="EURUSDm", symbol="EURUSD", timeframe="M1", clock_rule="ny+7", clock=handle.clock, chunk=51
+    )
+    assert_frame_equal(broker.closed_bars("EURUSD", "M1", 50), read.bars)
 
 
 def test_history_still_loading_is_retryable(handle):

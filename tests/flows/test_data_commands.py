@@ -1,0 +1,133 @@
+"""Bars on their way through the commands: in from files and terminals, looked at, out again, and taken back."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from feature_store.bars import SCHEMA, resample
+from flows.settings import load
+from flows.terminals import market_of
+from tests.conftest import make_bars
+from tests.flows.parts import sim_home
+
+END = datetime(2024, 2, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def bars():
+    return make_bars(datetime(2024, 3, 4, tzinfo=UTC), 600)
+
+
+def csv_of(bars: pl.DataFrame, path, shift_hours: int = 0):
+    """The bars as a generic csv whose clock is `shift_hours` ahead of UTC."""
+    shifted = bars.with_columns(pl.col("time").dt.offset_by(f"{shift_hours}h")).rename({"spread_points": "spread"})
+    shifted.write_csv(path, datetime_format="%Y-%m-%d %H:%M")
+    return path
+
+
+def export(tradewind, home, out, timeframe="M1"):
+    done = tradewind("export", "--symbol", "eurusd", "--timeframe", timeframe, "--out", out, "--home", home, "--json")
+    assert done.code == 0, done
+    assert done.document["file"] == str(out) and done.document["symbol"] == "EURUSD"
+    frame = pl.read_parquet(out)
+    assert done.document["rows"] == frame.height
+    return frame
+
+
+@pytest.mark.parametrize(("clock", "hours"), [("utc", 0), ("utc+2", 2)])
+def test_what_is_ingested_is_listed_and_exported_as_it_was(tradewind, tmp_path, bars, clock, hours):
+    file = csv_of(bars, tmp_path / "EURUSD_M1.csv", hours)
+    batch = tradewind("ingest", file, "--clock", clock, "--home", tmp_path / "h", "--json").document["batches"][0]
+    assert (batch["feed"], batch["symbol"], batch["timeframe"], batch["rows_new"]) == ("files", "EURUSD", "M1", 600)
+    (series,) = tradewind("data", "--home", tmp_path / "h", "--json").document["series"]
+    assert series["rows"] == 600 and series["spread_known"] == 1.0 and series["first"] == "2024-03-04 00:00:00"
+    exported = export(tradewind, tmp_path / "h", tmp_path / "out" / "eurusd.parquet")
+    assert_frame_equal(exported, bars.select(list(SCHEMA)))
+
+
+def test_what_was_exported_can_be_ingested_again_and_is_the_same(tradewind, tmp_path, bars):
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", tmp_path / "one")
+    first = export(tradewind, tmp_path / "one", tmp_path / "EURUSD_M1.parquet")
+    done = tradewind("ingest", tmp_path / "EURUSD_M1.parquet", "--clock", "utc", "--home", tmp_path / "two", "--json")
+    assert done.document["batches"][0]["rows_new"] == 600
+    assert_frame_equal(export(tradewind, tmp_path / "two", tmp_path / "again.parquet"), first)
+
+
+def test_longer_timeframes_are_exported_as_resampled_from_the_stored_ones(tradewind, tmp_path, bars):
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", tmp_path / "h")
+    hours = export(tradewind, tmp_path / "h", tmp_path / "hours.parquet", "H1")
+    assert hours.height == 10
+    assert_frame_equal(hours, resample(bars, "H1"))
+    assert hours["open"][0] == bars["open"][0] and hours["close"][0] == bars["close"][59]
+    assert hours["high"][0] == bars["high"][:60].max()
+
+
+def test_the_same_file_again_changes_nothing_and_a_longer_one_adds_its_end(tradewind, tmp_path, bars):
+    file, home = tmp_path / "EURUSD_M1.csv", tmp_path / "h"
+    counts = []
+    for rows in (500, 500, 600):
+        document = tradewind(
+            "ingest", csv_of(bars.head(rows), file), "--clock", "utc", "--home", home, "--json"
+        ).document  # fmt: skip
+        counts.append([document["batches"][0][key] for key in ("rows_new", "rows_changed", "rows_same")])
+    assert counts == [[500, 0, 0], [0, 0, 500], [100, 0, 500]]
+
+
+def test_an_undone_batch_takes_its_bars_and_gives_back_those_it_changed(tradewind, tmp_path, bars):
+    file, home = tmp_path / "EURUSD_M1.csv", tmp_path / "h"
+    tradewind("ingest", csv_of(bars.head(400), file), "--clock", "utc", "--home", home)
+    corrected = bars.with_columns(pl.col("tick_volume") + 1)
+    changed = tradewind("ingest", csv_of(corrected, file), "--clock", "utc", "--home", home, "--json").document["batches"][0]
+    assert (changed["id"], changed["rows_new"], changed["rows_changed"]) == (2, 200, 400)
+    undone = tradewind("ingest", "--undo", "2", "--home", home, "--json").document["batches"]
+    assert [(b["id"], b["undone"]) for b in undone] == [(2, True)]
+    assert_frame_equal(export(tradewind, home, tmp_path / "after.parquet"), bars.head(400).select(list(SCHEMA)))
+    listed = tradewind("data", "--batches", "--home", home, "--json").document["batches"]
+    assert [(b["id"], b["undone"]) for b in listed] == [(1, False), (2, True)]
+
+
+def test_folders_and_patterns_bring_in_every_file_of_theirs(tradewind, tmp_path, bars):
+    (tmp_path / "folder").mkdir()
+    for symbol in ("EURUSD", "GBPUSD", "USDJPY"):
+        csv_of(bars, tmp_path / "folder" / f"{symbol}_M1.csv")
+    one = tradewind("ingest", tmp_path / "folder", "--clock", "utc", "--feed", "a", "--home", tmp_path / "h", "--json")
+    two = tradewind(
+        "ingest", tmp_path / "folder" / "*USD_M1.csv", "--clock", "utc", "--feed", "b", "--home", tmp_path / "h", "--json"
+    )
+    assert [b["symbol"] for b in one.document["batches"]] == ["EURUSD", "GBPUSD", "USDJPY"]
+    assert [b["symbol"] for b in two.document["batches"]] == ["EURUSD", "GBPUSD"]
+    many = tradewind("export", "--symbol", "EURUSD", "--timeframe", "M1", "--out", tmp_path / "x", "--home", tmp_path / "h")
+    assert many.code == 1 and "feeds a, b have it; add --feed" in many.err
+
+
+def test_one_bad_file_among_several_keeps_all_of_them_out(tradewind, tmp_path, bars):
+    csv_of(bars, tmp_path / "EURUSD_M1.csv")
+    (tmp_path / "GBPUSD_M1.csv").write_text("junk\n")
+    done = tradewind(
+        "ingest", tmp_path / "EURUSD_M1.csv", tmp_path / "GBPUSD_M1.csv", "--clock", "utc", "--home", tmp_path / "h"
+    )  # fmt: skip
+    assert done.code == 1 and "GBPUSD_M1.csv is of no known format" in done.err
+    assert tradewind("data", "--home", tmp_path / "h", "--json").document["series"] == []
+
+
+def test_a_feed_is_ingested_from_its_terminal_up_to_its_last_closed_bar_and_then_is_up_to_date(tradewind, tmp_path):
+    home = sim_home(tmp_path / "h", symbols=("EURUSD", "USDJPY"))
+    first = tradewind("ingest", "--feed", "sim", "--home", home, "--json").document["batches"]
+    assert [b["symbol"] for b in first if b["rows_new"]] == ["EURUSD", "USDJPY"]
+    feed = load(home).feed("sim")
+    history = market_of("sim", feed, tuple(feed.symbols)).bars("EURUSD").filter(pl.col("time") < END.replace(tzinfo=None))
+    stored = export(tradewind, home, tmp_path / "x.parquet")
+    assert_frame_equal(stored.drop("real_volume"), history.select(stored.columns).drop("real_volume"))
+    assert stored["real_volume"].to_list() == [0] * stored.height  # the package has no word for unknown
+    again = tradewind("ingest", "--feed", "sim", "--home", home, "--json").document["batches"]
+    assert sum(b["rows_new"] + b["rows_changed"] for b in again) == 0
+
+
+def test_a_quality_report_comes_with_every_ingest_and_by_itself(tradewind, tmp_path, bars):
+    gap = pl.concat([bars.head(200), bars.tail(300)])
+    done = tradewind("ingest", csv_of(gap, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", tmp_path / "h")
+    assert "500 new" in done.out and "500 bars" in done.out and "gap" in done.out
+    shown = tradewind("data", "--quality", "--home", tmp_path / "h", "--json").document["quality"]
+    assert [(q["feed"], q["symbol"], q["rows"]) for q in shown] == [("files", "EURUSD", 500)]
