@@ -113,8 +113,9 @@ def track(home_root: Path, settings: MlflowSettings, report: RetrainReport, cloc
         ids[""] = parent.info.run_id
         for result in report.families:
             child = _find(client, experiment, report.run_key, result.family)
-            if child is not None and child.info.status != "FINISHED":
-                # Killed halfway. What stands in it may be of another day, and MLflow lets no parameter change.
+            if child is not None and (child.info.status != "FINISHED" or _MODEL_TAG not in child.data.tags):
+                # Killed halfway; logging its model alone ends a run for MLflow. What stands in it may be of another day,
+                # and MLflow lets no parameter change.
                 client.delete_run(child.info.run_id)
                 child = None
             if child is None:

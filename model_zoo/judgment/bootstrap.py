@@ -158,7 +158,8 @@ def block_length(series: F64, least: float = 1.0) -> float:
     # The rule divides by the variance; below a handful of values, or without any, there is nothing to measure.
     if len(series) < 8 or not np.isfinite(series).all() or np.ptp(series) <= 1e-12 * np.abs(series).max():
         return least
-    found = float(optimal_block_length(series / series.std())["stationary"].iloc[0])
+    with np.errstate(divide="ignore", invalid="ignore"):  # a lag whose overlap does not vary, as of an account that rested
+        found = float(optimal_block_length(series / series.std())["stationary"].iloc[0])
     return max(least, found) if np.isfinite(found) else least
 
 

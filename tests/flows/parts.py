@@ -84,8 +84,12 @@ def sim_home(
     pipeline: str = "majors",
     account: str = "check_every_s = 15.0",
     extra: str = "",
+    name: str = "",
 ) -> Path:
-    """A home whose account `demo` trades `pipeline` on a generated market; nothing is promoted yet."""
+    """A home whose account `demo` trades `pipeline` on the generated feed `sim`; nothing is promoted yet.
+
+    name: what feed and account are called instead.
+    """
     home.mkdir(parents=True, exist_ok=True)
     text = SIM % {
         "names": ", ".join(f'{s} = "{s}m"' for s in symbols),
@@ -96,6 +100,9 @@ def sim_home(
         "edge": edge,
         "account": account,
     }
+    if name:
+        text = text.replace("[feeds.sim", f"[feeds.{name}").replace('feed = "sim"', f'feed = "{name}"')
+        text = text.replace("[accounts.demo]", f"[accounts.{name}]")
     (home / "tradewind.toml").write_text(text + extra, encoding="utf-8")
     return home
 
@@ -126,7 +133,7 @@ def _before(until: datetime) -> Any:
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a command: this one, without settings of its own and with one thread a library."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("TRADEWIND_", "PREFECT_", "MLFLOW_"))}
-    quiet = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    quiet = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2", "PYTHONPATH": str(ROOT)}
     return {**kept, **quiet, **changes}
 
 
