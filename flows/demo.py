@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ quiet_environment()
 
 from prefect import flow  # noqa: E402
 
-from feature_store.sources.generator import DEFAULT_EDGE  # noqa: E402
-from flows._errors import FlowError  # noqa: E402
+from flows.demo_home import SYMBOLS  # noqa: E402
 from flows.ingest import ingest  # noqa: E402
 from flows.retrain import retrain  # noqa: E402
-from flows.settings import FILE_NAME, load  # noqa: E402
+from flows.settings import load  # noqa: E402
 from flows.terminals import account_broker  # noqa: E402
 from serving.control import journal_path  # noqa: E402
 from serving.journal import read  # noqa: E402
@@ -25,47 +23,12 @@ from serving.trader import TraderConfig, run_trader  # noqa: E402
 from tasks import account_page, progress, report_page  # noqa: E402
 from tasks import ingest as tasks_ingest  # noqa: E402
 from tasks._step import step  # noqa: E402
-from tasks.home import Home, write_text  # noqa: E402
+from tasks.home import Home  # noqa: E402
 from tasks.report_page import AccountPage  # noqa: E402
 from tasks.results import RetrainReport  # noqa: E402
 
-MARK = "tradewind-demo"
-SYMBOLS = ("EURUSD", "GBPUSD", "USDJPY", "AUDUSD")
 TRADE_BARS = 480
 """Closed H1 bars that the demo account trades: twenty trading days."""
-
-_SETTINGS = """# Written by `tradewind demo`; emptied at each start.
-settings_version = 1
-
-[feeds.demo]
-source = "generator"
-clock = "ny+7"
-commission_per_lot = 3.5
-symbols = {{ {symbols} }}
-
-[feeds.demo.market]
-start = 2023-01-02
-history_days = 364
-days = 399
-seed = {seed}
-edge = {edge}
-
-[pipelines.demo]
-feed = "demo"
-symbols = [{names}]
-timeframe = "H1"
-budget = {{ trials = 3 }}
-
-[accounts.demo]
-mode = "sim"
-feed = "demo"
-currency = "USD"
-start_balance = 10000.0
-check_every_s = 30.0
-lines = [
-{lines}
-]
-"""
 
 
 @dataclass(frozen=True)
@@ -75,23 +38,6 @@ class DemoResult:
     report: RetrainReport
     account: AccountPage | None
     page: Path
-
-
-def prepare_home(root: Path, *, edge: float, seed: int) -> None:
-    """An empty demo home with its settings. Raises `FlowError` for a folder that no demo made."""
-    if root.exists() and any(root.iterdir()) and not (root / MARK).is_file():
-        raise FlowError(f"{root} is not empty and was not made by a demo; name another --home")
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True, exist_ok=True)
-    (root / MARK).touch()
-    text = _SETTINGS.format(
-        symbols=", ".join(f'{s} = "{s}"' for s in SYMBOLS),
-        names=", ".join(f'"{s}"' for s in SYMBOLS),
-        lines="\n".join(f'  {{ pipeline = "demo", symbol = "{s}" }},' for s in SYMBOLS),
-        seed=seed,
-        edge=edge,
-    )
-    write_text(root / FILE_NAME, text)
 
 
 @step("trade demo account")
@@ -139,8 +85,3 @@ def demo(root: Path) -> DemoResult:
         root / "reports" / "demo.html", report, account=account, quality=[line for q in quality for line in q.lines()]
     )
     return DemoResult(report, account, page)
-
-
-def default_edge(wanted: bool) -> float:
-    """Strength of the planted edge: the generator's default, or none."""
-    return DEFAULT_EDGE if wanted else 0.0

@@ -26,3 +26,4 @@ def quiet_environment(home: Path | None = None) -> None:
         os.environ.setdefault(name, value)
     if home is not None and "PREFECT_API_URL" not in os.environ:
         os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from flows.quiet import quiet_environment
 
 quiet_environment()
 
+from filelock import FileLock, Timeout  # noqa: E402
 from prefect import flow, get_run_logger  # noqa: E402
 
 from feature_store.clock import Clock, SystemClock  # noqa: E402
@@ -25,7 +26,7 @@ from serving.journal import read  # noqa: E402
 from tasks import artifacts  # noqa: E402
 from tasks._step import step  # noqa: E402
 
-_ALREADY_RUNS = 3  # exit status of a trader that found another one on its account
+_TRY_LATER = 3  # exit status of a trader that found another one on its account, or no champion yet
 _LOOK_S = 5.0
 _TAIL_BYTES = 2000
 
@@ -84,7 +85,7 @@ def trade(account: str, home: Path | None = None, bars: int | None = None, repor
     process = start_trader(root, account, bars)
     log.info("trader of %s is process %d", account, process.pid)
     code = watch(process, root, account, report_every_s, SystemClock())
-    if code == _ALREADY_RUNS:
+    if code == _TRY_LATER and runs(root, account):
         log.warning("another trader runs on %s already; it goes on", account)
     elif code != 0:
         raise FlowError(f"the trader of {account!r} ended with status {code}: {_last_line(root, account)}")
@@ -101,6 +102,17 @@ def watch(process: subprocess.Popen[bytes], root: Path, account: str, report_eve
             if journal_path(root, account).is_file():
                 report(root, account)
     return code
+
+
+def runs(root: Path, account: str) -> bool:
+    """Whether a trader holds the account's journal now."""
+    lock = FileLock(journal_path(root, account).with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def _last_line(root: Path, account: str) -> str:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows import console
+from flows import console, demo_home
 from flows.commands.learn import document, show, silence_prefect
 from flows.quiet import quiet_environment
 from flows.settings import writable
@@ -24,6 +24,7 @@ def demo(home: tuple[Path, bool], *, edge: bool, seed: int, as_json: bool) -> No
     """Run the demo flow in its own home below the home."""
     started = time.monotonic()
     root = writable(home[0]) / "demo"
+    demo_home.prepare_home(root, edge=demo_home.default_edge(edge), seed=seed)
     quiet_environment(root)
     silence_prefect()
     console.err.print(
@@ -31,7 +32,6 @@ def demo(home: tuple[Path, bool], *, edge: bool, seed: int, as_json: bool) -> No
     )
     from flows import demo as flow
 
-    flow.prepare_home(root, edge=flow.default_edge(edge), seed=seed)
     with console.watching():
         result = flow.demo(root)
     took = time.monotonic() - started

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,7 @@ import pytest
 
 from serving.control import journal_path
 from serving.journal import read
-from tests.flows.parts import ROOT, environment, run, sim_home, trading_home
+from tests.flows.parts import ROOT, environment, run, sim_home, start, trading_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="process groups and signals of POSIX")]
 
@@ -195,12 +196,11 @@ def test_the_trade_flow_starts_a_trader_and_reports_the_account(server, tmp_path
 
 
 def test_a_trader_that_failed_fails_the_flow_with_the_last_line_it_wrote(server, tmp_path):
-    home = sim_home(tmp_path / "home")
-    done = trade_flow(
-        server, f"home = Path({str(home)!r})\ntry:\n    trade('demo', home=home)\nexcept Exception as error:\n    print(error)"
-    )
-    # Status 3 means both that another trader runs and that there is no champion yet.
-    assert "no champion" in done.stdout + done.stderr
+    home = sim_home(tmp_path / "home")  # nothing was ever promoted in it
+    done = trade_flow(server, f"trade('demo', home=Path({str(home)!r}))")
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert done.returncode == 1 and "the trader of 'demo' ended with status 3" in last and "has no champion" in last
+    assert "another trader" not in done.stderr
 
 
 def test_the_trader_outlives_the_flow_that_started_it(server, tmp_path):
@@ -229,10 +229,9 @@ def test_the_trader_outlives_the_flow_that_started_it(server, tmp_path):
     trader = int(line.split("is process")[1])
     try:
         wait_for(lambda: decisions() >= 3)
-        os.killpg(os.getpgid(flow.pid), 0)  # both are there, in groups of their own
-        assert os.getpgid(trader) != os.getpgid(flow.pid)
+        assert flow.poll() is None and os.getpgid(trader) != os.getpgid(flow.pid)
         flow.kill()
-        flow.wait()
+        flow.communicate()
         before = decisions()
         wait_for(lambda: decisions() >= before + 5)
         # A second flow finds the trader at work and leaves it alone.
@@ -241,3 +240,49 @@ def test_the_trader_outlives_the_flow_that_started_it(server, tmp_path):
     finally:
         os.kill(trader, signal.SIGTERM)
     wait_for(lambda: "stopped" in (home / "accounts" / "demo" / "trader.log").read_text())
+
+
+def results_of(home: Path) -> dict[str, dict]:
+    """What each family's training left, without what a clock or a tracking server had to say."""
+    found = {}
+    for path in sorted(home.glob("runs/main/*/*/result.json")):
+        document = json.loads(path.read_text())
+        found[path.parent.name] = {k: v for k, v in document.items() if k not in ("train_s", "latency_us")}
+    return found
+
+
+def models_of(home: Path) -> dict[str, str]:
+    return {path.parent.name: sha256(path.read_bytes()).hexdigest() for path in home.glob("runs/main/*/*/final.onnx")}
+
+
+def test_a_retrain_killed_midway_goes_on_where_it_stopped_and_ends_like_one_that_was_not(server, tmp_path):
+    families = ["--families", "linear,lightgbm,xgboost", "--trials", "3"]
+    homes = {}
+    for name in ("whole", "broken"):
+        homes[name] = sim_home(tmp_path / name, history_days=60, days=67, edge=10.0)
+        settings = homes[name] / "tradewind.toml"
+        settings.write_text(settings.read_text().replace("trials = 2 }", "trials = 2, workers = 1 }"))
+        assert run("ingest", "--feed", "sim", "--home", homes[name]).code == 0
+    whole = run("retrain", *families, "--home", homes["whole"], "--json", env=server.env)
+    assert whole.code == 0, whole.err
+
+    process = start("retrain", *families, "--home", homes["broken"], log=tmp_path / "log", env=server.env)
+    first = wait_for(lambda: next(homes["broken"].glob("runs/main/*/*/result.json"), None), timeout_s=180)
+    process.kill()
+    process.wait()
+    assert not (homes["broken"] / "champions").exists() and not list(homes["broken"].glob("runs/main/latest.json"))
+    finished = {path: path.stat().st_mtime_ns for path in first.parent.iterdir()}
+
+    again = run("retrain", *families, "--home", homes["broken"], "--json", env=server.env)
+    assert again.code == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in first.parent.iterdir()} == finished
+    assert models_of(homes["broken"]) == models_of(homes["whole"]) and len(models_of(homes["whole"])) == 3
+    assert results_of(homes["broken"]) == results_of(homes["whole"])
+    for key in ("run_key", "snapshot", "verdict", "promoted"):
+        assert again.document[key] == whole.document[key]
+    ledgers = [sqlite3.connect(home / "ledger.sqlite") for home in homes.values()]
+    trials = "SELECT study, number, params, skill, state FROM trials ORDER BY study, number"
+    one, two = (ledger.execute(trials).fetchall() for ledger in ledgers)
+    assert one == two and len(one) == 9
+    for ledger in ledgers:
+        ledger.close()

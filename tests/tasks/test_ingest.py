@@ -41,15 +41,22 @@ def path(tmp_path):
     return tmp_path / "home" / "bars.duckdb"
 
 
+@pytest.fixture(scope="module")
+def fetched(small_market, tmp_path_factory):
+    """(store, batches) of one ingest, for tests that only look."""
+    path = tmp_path_factory.mktemp("fetched") / "bars.duckdb"
+    with terminal(small_market) as handle:
+        return path, fetch(path, handle)
+
+
 def closed(market, symbol, now):
     """What the market had at that moment, the bar that was forming left out."""
     bars = market.bars(symbol)
     return bars.filter(pl.col("time") + pl.duration(minutes=1) <= now.replace(tzinfo=None))
 
 
-def test_the_store_holds_every_closed_bar_in_utc_and_not_the_forming_one(path, small_market):
-    with terminal(small_market) as handle:
-        batches = fetch(path, handle)
+def test_the_store_holds_every_closed_bar_in_utc_and_not_the_forming_one(fetched, small_market):
+    path, batches = fetched
     for symbol, batch in zip(SYMBOLS, batches, strict=True):
         expected = closed(small_market, symbol, NOW)
         columns = ["time", "open", "high", "low", "close", "tick_volume", "spread_points"]
@@ -59,9 +66,8 @@ def test_the_store_holds_every_closed_bar_in_utc_and_not_the_forming_one(path, s
         assert Store(path).bars("icm", symbol, "M1")["time"][-1] < datetime(2024, 3, 6, 10, 0)
 
 
-def test_the_brokers_first_word_on_a_symbol_holds_from_its_first_bar_on(path, small_market):
-    with terminal(small_market) as handle:
-        fetch(path, handle)
+def test_the_brokers_first_word_on_a_symbol_holds_from_its_first_bar_on(fetched, small_market):
+    path, _ = fetched
     first = small_market.bars("EURUSD")["time"][0].replace(tzinfo=UTC)
     spec = Store(path).symbol("icm", "EURUSD", first)
     assert (spec.source, spec.broker_symbol, spec.valid_from) == ("broker", "EURUSDm", first)
@@ -141,9 +147,8 @@ def test_one_unreadable_file_among_several_stores_nothing_of_any(path, tmp_path)
     assert "\n" not in str(error.value) and not path.exists()
 
 
-def test_quality_is_told_of_each_symbol_in_the_timeframe_it_is_stored_in(path, small_market):
-    with terminal(small_market) as handle:
-        fetch(path, handle)
+def test_quality_is_told_of_each_symbol_in_the_timeframe_it_is_stored_in(fetched, small_market):
+    path, _ = fetched
     reports = ingest.quality.fn(path, "icm", SYMBOLS, lock_wait_s=5.0)
     assert [(r.symbol, r.timeframe, r.rows) for r in reports] == [(s, "M1", closed(small_market, s, NOW).height) for s in SYMBOLS]
     assert all(r.lines() and "EURUSD" in " ".join(reports[0].lines()) for r in reports)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from feature_store.seeds import seed_of
 from feature_store.snapshot import open_snapshot
 from model_zoo.judgment.metrics import direction
 from serving._errors import Final as ServingFinal
@@ -21,6 +22,7 @@ from tasks.evaluate import Piece
 from tasks.home import Home, read_json, write_json
 from tasks.ledger import Ledger
 from tasks.results import FamilyResult
+from tests.tasks.conftest import PIPELINE
 
 FAMILIES = ("linear", "lightgbm")
 EXTENSIONS = Path(__file__).parents[1] / "extensions"
@@ -107,6 +109,18 @@ def test_the_holdout_is_scored_by_a_model_that_never_saw_it(trained, opened, fam
     assert scores.auc == pytest.approx(auc, abs=1e-9)
     assert trained.result(family).oos.kind == "out of sample"
     assert trained.result(family).oos.end < scores.start
+
+
+def test_each_model_was_fitted_on_its_own_rows_and_no_others(trained, opened):
+    plan, params = opened.plan, trained.result("linear").params
+    asked = opened.samples.take(plan.holdout)
+    rows = {"fold0": plan.folds[0].fit, "fold1": plan.folds[1].fit, "holdout": plan.before, "final": plan.everything}
+    names = {"fold0": ("fold", 0), "fold1": ("fold", 1), "holdout": ("holdout",), "final": ("final",)}
+    for name, fitted_on in rows.items():
+        seed = seed_of(PIPELINE.seed, "linear", *names[name])
+        model = opened.family.fit(opened.samples.take(fitted_on), None, params, seed=seed, context=opened.context)
+        said = train.ask_onnx(trained.job.folder / "linear" / f"{name}.onnx", asked)
+        np.testing.assert_allclose(said, opened.family.predict(model, asked), atol=1e-5)
 
 
 def test_only_the_final_graph_is_stamped(trained):
