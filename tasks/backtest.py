@@ -64,6 +64,7 @@ def backtest(
     feeds: Callable[[str], FeedSettings],
     *,
     lock_wait_s: float,
+    start_balance: float = 10_000.0,
 ) -> Replayed:
     """Replay the champion, a family of the latest retrain, or an ONNX file over stored bars of its own feed.
 
@@ -106,7 +107,7 @@ def backtest(
         lines,
         feed=settings.feed,
         currency=manifest.account_currency,
-        start_balance=settings.starting_balance,
+        start_balance=start_balance,
         limits=RiskSettings().limits(),
         resume_next_day=True,
     )

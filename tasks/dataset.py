@@ -120,12 +120,17 @@ def rates(dataset: Dataset, currency: str, account_currency: str, at_s: npt.NDAr
     return rate_series(currency, account_currency, bid, ask, len(at_s))
 
 
-def cost_source(dataset: Dataset, symbols: tuple[str, ...]) -> str:
-    """`broker` only when every specification and every spread is the broker's own, else `assumed` (or `user`)."""
+def cost_source(dataset: Dataset, symbols: tuple[str, ...], feed: FeedSettings) -> str:
+    """Whose word the costs rest on, the weakest of all: `broker`, `user` or `assumed`.
+
+    A real terminal does not tell its commission: there it is the user's word when the feed's settings state one.
+    """
     specs = {dataset.rows[s].spec.source for s in symbols}
-    if specs == {"broker"} and all(dataset.rows[s].spread_source == "measured" for s in symbols):
+    if "assumed" in specs or any(dataset.rows[s].spread_source == "assumed" for s in symbols):
+        return "assumed"
+    if feed.source == "generator":
         return "broker"
-    return "user" if specs == {"user"} else "assumed"
+    return "user" if "commission_per_lot" in feed.model_fields_set else "assumed"
 
 
 @step("snapshot {name}")
@@ -151,7 +156,7 @@ def build_snapshot(
     provenance: dict[str, Any] = {
         "pipeline": name,
         "mode": "simulated" if feed.source == "generator" else "real",
-        "cost_source": cost_source(dataset, pipeline.symbols),
+        "cost_source": cost_source(dataset, pipeline.symbols, feed),
         "account_currency": pipeline.account_currency,
         "base_timeframe": dataset.base_timeframe,
         "feature_spec": feature_set.spec.as_dict(),

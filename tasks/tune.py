@@ -106,7 +106,7 @@ def tune(
         progress.tell(f"tune {family.name}", len(done), trials, _best_words(study))
         # Seeded by how many trials are finished, not by number: a failed trial moves no later draw.
         study.sampler = optuna.samplers.TPESampler(
-            multivariate=True, n_startup_trials=_STARTUP_TRIALS, seed=seed_of(seed, study_name, "trial", len(done)) % 2**32
+            multivariate=True, n_startup_trials=_STARTUP_TRIALS, seed=seed_of(seed, family.name, "trial", len(done)) % 2**32
         )
         _one_trial(study, family, samples, folds, seed, context)
         if note is not None:

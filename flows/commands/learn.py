@@ -190,7 +190,15 @@ def backtest(
     name = pipeline_of(root, pipeline)
     span = _utc(start), _utc(end)
     with console.watching():
-        result = task.backtest.fn(Home(root).root, name, model, span, settings.feed, lock_wait_s=settings.lock_wait_s)
+        result = task.backtest.fn(
+            Home(root).root,
+            name,
+            model,
+            span,
+            settings.feed,
+            lock_wait_s=settings.lock_wait_s,
+            start_balance=settings.pipelines[name].starting_balance if name in settings.pipelines else 10_000.0,
+        )
     if as_json:
         console.print_json({"schema": SCHEMA, "pipeline": name, **result.as_dict()})
         return

@@ -16,7 +16,7 @@ F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 SHORT, FLAT, LONG = 0, 1, 2
-TRADING_DAYS = 252
+TRADING_DAYS = 260
 _LEAST = 1e-7  # float32 probabilities reach 0 and 1; a single such row must not cost infinity
 
 
@@ -124,7 +124,7 @@ def macro_auc(probabilities: npt.ArrayLike, label: npt.ArrayLike) -> float:
 
 
 def net_sharpe(daily_net: npt.ArrayLike) -> float:
-    """Mean over standard deviation of daily returns after costs, times sqrt(252). 0 when they never vary.
+    """Mean over standard deviation of daily returns after costs, times sqrt(260). 0 when they never vary.
 
     daily_net: every trading day of the span, days without a trade as 0.
     """

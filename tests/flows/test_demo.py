@@ -8,11 +8,14 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flows import demo, demo_home
 from flows._errors import FlowError
 from flows.settings import load
+from serving.control import journal_path
+from serving.journal import read
 from tasks.home import Home
 from tasks.record import latest_report
 from tasks.results import RetrainReport
@@ -162,19 +165,27 @@ def test_with_an_edge_the_demo_ends_with_a_champion_that_traded(whole_demo, tmp_
     assert all(family in page for family in FAMILIES) and "simulated" in page
     # What was made can be looked at with the other commands.
     status = run("status", "--home", home, "--json").document["accounts"][0]
-    assert status["fills"]["net"] == pytest.approx(costs["net"], abs=0.02)
+    reader = read(journal_path(home, "demo"))
+    held = {position["position"] for position in status["positions"]}
+    paid_for_held = sum(d.commission + d.fee + d.swap for d in reader.deals() if d.position in held)
+    reader.close()
+    assert status["fills"]["net"] == pytest.approx(costs["net"] + paid_for_held, abs=0.02)
+    assert account["end_balance"] - account["start_balance"] == pytest.approx(status["fills"]["net"], abs=0.02)
     board = run("leaderboard", "--home", home, "--json").document
     assert board["promoted"] == document["promoted"] and board["rows"] == document["rows"]
     # And live was the backtest of the same champion over the same bars.
     settings = load(home)
     start = settings.feed("demo").market.history_end
-    found = both(home, "demo", "demo", start, start + timedelta(days=7))
-    inputs = found.inputs().drop_nulls()
-    assert inputs.height > 400
-    for name in ("p_short", "p_flat", "p_long"):
+    end = start + timedelta(days=26)  # a Saturday within the twenty trading days
+    found = both(home, "demo", "demo", start, end)
+    inputs = found.inputs()
+    assert inputs.height > 1500 and inputs.null_count().sum_horizontal().item() == 0
+    for name in ("p_short", "p_flat", "p_long", "atr"):
         assert (inputs[name] - inputs[f"{name}_replayed"]).abs().max() < 1e-6
-    replayed = found.replayed.height
-    assert found.matched().height >= 0.9 * replayed > 0
+    matched = found.matched()
+    lived = found.live.filter(pl.col("entry_time") < end.replace(tzinfo=None)).height
+    assert matched.height >= 0.95 * max(lived, found.replayed.height) > 20
+    assert (matched["lots"] == matched["lots_replayed"]).mean() > 0.9
 
 
 @pytest.mark.slow

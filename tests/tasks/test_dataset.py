@@ -154,15 +154,25 @@ def test_rates_are_those_of_the_last_bar_known_and_unknown_before_the_first(home
     assert rows[0] < before.sum() and np.isfinite(snap.cost[rows]).all(), "the first known rate prices the rows before it"
 
 
+GENERATED, STATED = FeedSettings(source="generator"), FeedSettings(source="terminal", commission_per_lot=3.0)
+
+
 @pytest.mark.parametrize(
-    ("spec", "spreads", "source"),
-    [("broker", True, "broker"), ("broker", False, "assumed"), (None, True, "assumed"), ("user", True, "user")],
+    ("spec", "spreads", "feed", "source"),
+    [
+        ("broker", True, GENERATED, "broker"),
+        ("broker", True, STATED, "user"),  # a real terminal tells no commission: the user did
+        ("broker", True, FeedSettings(source="terminal"), "assumed"),  # nobody did
+        ("broker", False, GENERATED, "assumed"),
+        (None, True, STATED, "assumed"),
+        ("user", True, STATED, "user"),
+    ],
 )
-def test_costs_are_called_the_brokers_only_when_specification_and_spreads_are(home, spec, spreads, source):
+def test_costs_are_called_by_the_weakest_word_they_rest_on(home, spec, spreads, feed, source):
     keep(home, "EURUSD", spec=spec, spreads=spreads)
     settings = pipeline("EURUSD")
-    loaded = dataset.load(home, settings, FILES, lock_wait_s=5.0)
-    assert dataset.cost_source(loaded, ("EURUSD",)) == source
+    loaded = dataset.load(home, settings, feed, lock_wait_s=5.0)
+    assert dataset.cost_source(loaded, ("EURUSD",), feed) == source
 
 
 def test_one_assumed_symbol_makes_the_costs_of_all_assumed(home):

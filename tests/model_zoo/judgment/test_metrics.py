@@ -108,8 +108,8 @@ def test_probabilities_that_are_none_are_refused(probabilities, words):
 
 
 def test_net_sharpe_is_as_worked_by_hand():
-    # Mean 0.01, deviation 0.02 over n - 1: 0.5 * sqrt(252).
-    assert metrics.net_sharpe([0.03, -0.01, 0.01, 0.03, -0.01]) == pytest.approx(0.01 / 0.02 * math.sqrt(252), rel=1e-9)
+    # Mean 0.01, deviation 0.02 over n - 1: 0.5 * sqrt(260).
+    assert metrics.net_sharpe([0.03, -0.01, 0.01, 0.03, -0.01]) == pytest.approx(0.01 / 0.02 * math.sqrt(260), rel=1e-9)
     assert metrics.net_sharpe([0.001] * 9) == 0.0 and metrics.net_sharpe([0.0] * 9) == 0.0 and metrics.net_sharpe([0.1]) == 0.0
 
 
@@ -121,8 +121,8 @@ def test_max_drawdown_is_the_largest_fall_from_a_peak_the_start_included():
 
 
 def test_turnover_is_the_yearly_multiple_of_equity_bought_and_sold():
-    # Half of equity a day on average: 126 times a year.
-    assert metrics.turnover([1000.0, 0.0], [1000.0, 2000.0]) == 126.0
+    # Half of equity a day on average: 130 times a year of 260 days.
+    assert metrics.turnover([1000.0, 0.0], [1000.0, 2000.0]) == 130.0
     assert metrics.turnover([], []) == 0.0
     with pytest.raises(Final, match="turnover"):
         metrics.turnover([1.0], [1.0, 2.0])
