@@ -17,7 +17,10 @@ _OFF = {
 # A first start makes Prefect's database; the 20 s it allows itself are not enough on a small machine.
 _PATIENT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}
 # What our own code logs belongs on the run's page.
-_LOGS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "tradewind,feature_store,serving"}
+_LOGS = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "tradewind,feature_store,serving",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # the same code also runs outside of flows
+}
 
 
 def quiet_environment(home: Path | None = None) -> None:

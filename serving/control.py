@@ -117,6 +117,16 @@ def _parse(path: Path) -> Command | None:
     return command if known else None
 
 
+def _words(file: Path) -> str:
+    """What a HALT file is called in the journal: where it lies, and its first line when somebody wrote one."""
+    try:
+        said = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        said = []
+    where = f"{file.name} in {file.parent.name}"
+    return f"{where}: {said[0]}" if said else where
+
+
 @dataclass(frozen=True)
 class Taken:
     """What control asks of the trader at this check. flatten: close all that is ours, until a person resumes."""
@@ -149,7 +159,7 @@ class Control:
             path.unlink()
         file = _first_there(self._halts)
         if file is not None and self.state != "halted":
-            self.latch("halted", by="HALT file", reason=f"{file.name} in {file.parent.name}")
+            self.latch("halted", by="HALT file", reason=_words(file))
         return Taken(self.state, self._flatten, self.state != before)
 
     def latch(self, state: str, *, by: str, reason: str) -> bool:

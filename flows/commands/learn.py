@@ -69,7 +69,6 @@ def silence_prefect() -> None:
 
     # Its errors too: what fails is told in one line by this command.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 
 def _utc(moment: datetime | None) -> datetime | None:
