@@ -292,8 +292,11 @@ def main() -> NoReturn:
         from flows.crash import record
 
         _end(record(error), 70)
-    # Typer gives this status for Ctrl-C.
-    _end("interrupted; what was finished is kept, start the same command again to go on" if code == 130 else "", code)
+    if code == 130:  # what Typer makes of Ctrl-C
+        from flows.interrupt import SAID
+
+        _end(SAID, code)
+    _end("", code)
 
 
 def _usage(error: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,7 @@ def _stored_broker(
 
     store = Store(root / "bars.duckdb", lock_wait_s=lock_wait_s)
     stored = store.inventory().filter(feed=account.feed)
-    bars = {
-        s: store.bars(account.feed, s, store.base_timeframe(account.feed, s)) for s in sorted(set(stored["symbol"].to_list()))
-    }
+    bars = {s: _with_spreads(store, account.feed, s) for s in sorted(set(stored["symbol"].to_list()))}
     missing = sorted({line.symbol for line in account.lines} - set(bars))
     if missing:
         raise FlowError(f"feed {account.feed!r} has no bars of {', '.join(missing)}; ingest them first")
@@ -153,19 +151,21 @@ def _stored_broker(
         )
     learned_s = max(int(load_current(root, line.pipeline).manifest["training_span"][1]) for line in account.lines)
     start = from_epoch(learned_s)
-    newest: datetime = stored["last"].max()  # type: ignore[assignment]
+    last: Any = stored["last"].max()
+    newest: datetime = last.replace(tzinfo=UTC)
     if start + timedelta(days=1) > newest:
         raise FlowError(
             f"feed {account.feed!r} ends at {newest:%Y-%m-%d}, where the champion stopped learning; "
             "retrain with an earlier --end to leave bars to trade on"
         )
     specs = [replace(store.symbol(account.feed, symbol, start), broker_symbol=symbol) for symbol in bars]
+    specs = [replace(s, commission_per_lot=feed.commission_per_lot) if s.source == "assumed" else s for s in specs]
     return _broker(tuple(SymbolConfig.from_spec(spec) for spec in specs), bars, start, "ny+7", bases.pop(), about, memory)
 
 
-def _costed(store: Any, feed: str, symbol: str) -> pl.DataFrame:
-    """Stored bars whose spread is never below the feed's table: of many feeds it is recorded as 0 or its least."""
+def _with_spreads(store: Any, feed: str, symbol: str) -> pl.DataFrame:
+    """Stored bars, each with a spread: where none is known, or 0 stands for that, the feed's usual one of the hour."""
     bars: pl.DataFrame = store.bars(feed, symbol, store.base_timeframe(feed, symbol))
     usual = np.ceil(store.spread_table(feed, symbol).at(epoch_s(bars["time"]))).astype(np.int32)
     own = bars["spread_points"].fill_null(0).to_numpy()
-    return bars.with_columns(pl.Series("spread_points", np.maximum(own, usual), dtype=pl.Int32))
+    return bars.with_columns(pl.Series("spread_points", np.where(own > 0, own, usual), dtype=pl.Int32))

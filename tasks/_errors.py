@@ -1,5 +1,7 @@
 """What can go wrong between the folders, split by what the caller must do about it."""
 
+import re
+
 
 class TaskError(Exception):
     """Anything wrong in tasks. The message is one line a user can act on."""
@@ -11,3 +13,8 @@ class Retryable(TaskError):
 
 class Final(TaskError):
     """Trying again cannot help: too few bars, a wrong pipeline, a spent budget."""
+
+
+def without_credentials(text: str) -> str:
+    """The text with name and password taken out of every address in it."""
+    return re.sub(r"(?<=://)[^/\s]+@", "***@", text)

@@ -24,7 +24,7 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 from feature_store.clock import Clock
 from tasks import report_plots
-from tasks._errors import Retryable
+from tasks._errors import Retryable, without_credentials
 from tasks._step import step
 from tasks.home import Home
 from tasks.results import FamilyResult, RetrainReport
@@ -54,7 +54,8 @@ def client_of(home: Home, settings: MlflowSettings) -> Iterator[MlflowClient]:
     try:
         yield client
     except MlflowException as error:
-        raise Retryable(f"MLflow at {uri} did not do what it was asked: {error.message.splitlines()[0]}") from error
+        said = f"MLflow at {uri} did not do what it was asked: {error.message.splitlines()[0]}"
+        raise Retryable(without_credentials(said)) from error
 
 
 def _prepare_database(home: Home) -> None:

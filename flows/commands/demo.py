@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows import console, demo_home
+from flows import console, demo_home, interrupt
 from flows.commands.learn import document, show, silence_prefect
 from flows.quiet import quiet_environment
 from flows.settings import writable
@@ -32,7 +32,7 @@ def demo(home: tuple[Path, bool], *, edge: bool, seed: int, as_json: bool) -> No
     )
     from flows import demo as flow
 
-    with console.watching():
+    with interrupt.ends_at_once(), console.watching():
         result = flow.demo(root)
     took = time.monotonic() - started
     account = None if result.account is None else _account(result.account)

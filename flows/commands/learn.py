@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from flows import console
+from flows import console, interrupt
 from flows._errors import FlowError
 from flows.quiet import quiet_environment
 from flows.settings import load, writable
@@ -45,7 +45,7 @@ def retrain(
                             families=families, start=_day(start), end=_day(end), trials=trials, minutes=minutes)  # fmt: skip
     flow.chosen_families(Home(root), setup)
     require_bars(Store(Home(root).store, lock_wait_s=settings.lock_wait_s), setup)
-    with console.watching():
+    with interrupt.ends_at_once(), console.watching():
         report: RetrainReport = flow.retrain(
             home=root,
             pipeline=pipeline,

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from flows import console  # noqa: E402
 from flows._errors import FlowError  # noqa: E402
 from flows.settings import FILE_NAME, load  # noqa: E402
 from serving._errors import ServingError  # noqa: E402
-from tasks._errors import TaskError  # noqa: E402
+from tasks._errors import TaskError, without_credentials  # noqa: E402
 
 SCHEMA = 1
 _SECRET = ("password", "secret", "token", "key")
@@ -55,9 +55,7 @@ def _hidden(value: Any, name: str = "") -> Any:
     if isinstance(value, str) and value:
         if any(word in name.lower() for word in _SECRET):
             return "***"
-        if "://" in value and "@" in value:
-            scheme, _, rest = value.partition("://")
-            return f"{scheme}://***@{rest.rpartition('@')[2]}"
+        return without_credentials(value)
     return value
 
 
@@ -106,6 +104,7 @@ def doctor(home: tuple[Path, bool], *, as_json: bool) -> int:
             findings.append(
                 Finding(what, "problem", " ".join(str(error).split()), "mend what the line says, then run doctor again")
             )
+    findings = [replace(f, says=_hidden(f.says)) for f in findings]
     if as_json:
         console.print_json({"schema": SCHEMA, "home": str(root), "findings": [asdict(f) for f in findings]})
     else:
@@ -157,7 +156,10 @@ def _mlflow(root: Path) -> Finding:
         return Finding("MLflow", "note", "no runs yet", "the first retrain makes its database")
     from tasks.track import answers
 
-    return Finding("MLflow", "ok", f"answers at {_hidden(answers(Home(root), settings))}")
+    # A server that is away shall be told of now, not after MLflow's minutes of trying again.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "5"
+    return Finding("MLflow", "ok", f"answers at {answers(Home(root), settings)}")
 
 
 def _gpu() -> Finding:
@@ -219,10 +221,10 @@ def _prefect() -> Finding:
         return Finding(
             "Prefect",
             "problem",
-            f"no answer from {_hidden(url)}: {error}",
+            f"no answer from {url}: {error}",
             "start it (prefect server start) or unset PREFECT_API_URL",
         )
-    return Finding("Prefect", "ok", f"{version}, answers at {_hidden(url)}")
+    return Finding("Prefect", "ok", f"{version}, answers at {url}")
 
 
 def _terminal(root: Path) -> Finding:

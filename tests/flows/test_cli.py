@@ -1,6 +1,7 @@
 """The command as a whole: what it offers, what it imports, and that `--json` leaves stdout to one document."""
 
 import json
+import socket
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ def test_without_arguments_the_help_is_shown_and_the_status_is_that_of_wrong_usa
     assert shown.code == 2 and "retrain" in shown.out + shown.err and "tradewind: " not in shown.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["retrain", "--help"], ["trade", "--help"], ["doctor", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["trade", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\nsys.argv = ['tradewind', *sys.argv[1:]]\nfrom flows import cli\n"
@@ -119,6 +120,19 @@ def test_doctor_tells_of_every_part_and_what_to_do_in_one_document_and_makes_no_
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.slow
+def test_servers_that_are_away_are_told_of_soon_and_without_their_passwords(tmp_path):
+    with socket.socket() as free:  # nothing listens there once this is closed
+        free.bind(("127.0.0.1", 0))
+        away = f"http://ann:hu@sh@127.0.0.1:{free.getsockname()[1]}"
+    home = sim_home(tmp_path, extra=f'\n[mlflow]\ntracking_uri = "{away}/mlflow"\n')
+    done = run("doctor", "--home", home, "--json", env=environment(PREFECT_API_URL=f"{away}/api"), timeout_s=120)
+    findings = {f["what"]: f for f in done.document["findings"]}
+    assert done.code == 1 and findings["MLflow"]["state"] == findings["Prefect"]["state"] == "problem"
+    assert "sh@" not in done.out + done.err and "ann" not in done.out + done.err
+    assert "://***@127.0.0.1" in findings["MLflow"]["says"] and "://***@127.0.0.1" in findings["Prefect"]["says"]
+
+
 def test_leaderboard_rows_carry_what_the_interface_promises_best_first(tradewind, tmp_path):
     home = retrained_home(tmp_path)
     done = tradewind("leaderboard", "--home", home, "--json")
@@ -133,12 +147,12 @@ def test_leaderboard_rows_carry_what_the_interface_promises_best_first(tradewind
 
 
 def test_config_shows_what_is_in_force_and_where_the_home_was_named_but_no_secret(tradewind, tmp_path, monkeypatch):
-    home = sim_home(tmp_path / "home", extra='\n[mlflow]\ntracking_uri = "https://ann:hush@tracking.example:5000/x"\n')
+    home = sim_home(tmp_path / "home", extra='\n[mlflow]\ntracking_uri = "https://ann:h@ush@tracking.example:5000/x"\n')
     monkeypatch.setenv("TRADEWIND_LOCK_WAIT_S", "4")
     monkeypatch.setenv("TRADEWIND_HOME", str(home))
     for arguments in (["config"], ["config", "--json"], ["config", "--home", str(home), "--json"]):
         done = tradewind(*arguments)
-        assert done.code == 0 and "hush" not in done.out + done.err
+        assert done.code == 0 and "ush" not in done.out + done.err
         assert "https://***@tracking.example:5000/x" in done.out
         assert "TRADEWIND_LOCK_WAIT_S" in done.out
     assert done.document["settings"]["lock_wait_s"] == 4.0

@@ -146,7 +146,8 @@ def test_a_model_family_that_the_latest_retrain_lacks_is_answered_with_those_it_
 
 def test_a_model_file_that_is_no_model_is_refused(tradewind, home, tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"no graph")
-    one_line(tradewind("backtest", "--pipeline", "main", "--model", tmp_path / "junk.onnx", "--home", home), FINAL)
+    line = one_line(tradewind("backtest", "--pipeline", "main", "--model", tmp_path / "junk.onnx", "--home", home), FINAL)
+    assert "junk.onnx is not a model" in line
 
 
 def test_an_undo_of_what_was_undone_before_is_refused(tradewind, tmp_path):

@@ -20,7 +20,7 @@ from tasks.home import Home
 from tasks.record import latest_report
 from tasks.results import RetrainReport
 from tests.flows.parity import both
-from tests.flows.parts import ROOT, Done, environment, retrained_home, run
+from tests.flows.parts import ROOT, Done, environment, memory_of_session, retrained_home, run
 
 FAMILIES = {"linear", "xgboost", "lightgbm", "catboost"}
 GIB = 2**30
@@ -100,7 +100,7 @@ class Watched:
 
         def look() -> None:
             while not over.wait(0.2):
-                self.most_bytes = max(self.most_bytes, _held(process.pid))
+                self.most_bytes = max(self.most_bytes, sum(memory_of_session(process.pid).values()))
 
         watcher = threading.Thread(target=look)
         watcher.start()
@@ -109,18 +109,6 @@ class Watched:
         watcher.join()
         self.seconds = time.monotonic() - started
         self.done = Done(process.returncode, out, err)
-
-
-def _held(session: int) -> int:
-    """Resident bytes of all processes of a session; 0 where there is no /proc."""
-    held = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            held += int(fields[21]) * 4096 if int(fields[3]) == session else 0
-        except (OSError, IndexError, ValueError):
-            continue  # it ended meanwhile
-    return held
 
 
 @pytest.fixture
@@ -185,7 +173,8 @@ def test_with_an_edge_the_demo_ends_with_a_champion_that_traded(whole_demo, tmp_
     matched = found.matched()
     lived = found.live.filter(pl.col("entry_time") < end.replace(tzinfo=None)).height
     assert matched.height >= 0.95 * max(lived, found.replayed.height) > 20
-    assert (matched["lots"] == matched["lots_replayed"]).mean() > 0.9
+    # Lots follow an equity that differs by what a few exits differ, and are rounded down: a step apart at most.
+    assert ((matched["lots"] - matched["lots_replayed"]).abs() < 0.0101).mean() > 0.95
 
 
 @pytest.mark.slow

@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import pytest
 
+from flows.interrupt import SAID
 from serving.control import journal_path
 from serving.journal import read
-from tests.flows.parts import ROOT, environment, run, sim_home, start, trading_home
+from tests.flows.parts import ROOT, environment, memory_of_session, run, sim_home, start, trading_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="process groups and signals of POSIX")]
 
@@ -240,6 +242,21 @@ def test_the_trader_outlives_the_flow_that_started_it(server, tmp_path):
     finally:
         os.kill(trader, signal.SIGTERM)
     wait_for(lambda: "stopped" in (home / "accounts" / "demo" / "trader.log").read_text())
+
+
+def test_an_interrupted_retrain_ends_at_once_and_leaves_no_server_behind(tmp_path):
+    home = sim_home(tmp_path / "home", history_days=60, days=67)
+    assert run("ingest", "--feed", "sim", "--home", home).code == 0
+    process = start("retrain", "--families", "lightgbm", "--trials", "500", "--home", home, log=tmp_path / "log")
+    try:
+        wait_for(lambda: list(home.glob("studies/main/*.journal")))
+        process.send_signal(signal.SIGINT)  # to it alone; a terminal would send it to the server as well
+        assert process.wait(timeout=20) == 130
+        assert (tmp_path / "log").read_text() == f"tradewind: {SAID}\n"
+        assert memory_of_session(process.pid) == {}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def results_of(home: Path) -> dict[str, dict]:

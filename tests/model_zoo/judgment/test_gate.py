@@ -152,9 +152,10 @@ def test_the_verdict_is_the_same_for_the_same_seed_and_in_any_order():
 
 def test_inputs_are_untouched():
     c = candidate("linear", 12)
-    for values in (c.loss, c.base_loss, c.daily_net, c.times_s):
-        values.flags.writeable = False
+    given = (c.loss, c.base_loss, c.daily_net, c.times_s)
+    before = [values.tobytes() for values in given]
     judge([c], seed=0)
+    assert [values.tobytes() for values in given] == before
 
 
 def test_the_verdict_is_one_json_document_with_a_schema_and_no_nan():
