@@ -10,6 +10,7 @@ import polars as pl
 
 from feature_store.bars import SCHEMA, bar_close, bar_open, seconds
 from feature_store.clock import is_open_s
+from feature_store.features import BaseBars
 from serving._errors import Retryable
 from serving._trader_lines import Line
 from serving.terminal.broker import Broker, Disconnected
@@ -79,10 +80,10 @@ class Bars:
         start_s = line.warmup_from_s(int(now_s))
         start_s = start_s if from_s is None else min(start_s, from_s)
         count = int(now_s - start_s) // seconds(line.base_timeframe) + _OVERLAP_BARS
-        bars = {symbol: self._broker.closed_bars(symbol, line.base_timeframe, count) for symbol in line.symbols}
+        bars = {s: BaseBars.of(self._broker.closed_bars(s, line.base_timeframe, count), s) for s in line.symbols}
         line.take(bars, int(now_s))
 
-    def newest(self, lines: Iterable[Line], now_s: float) -> Mapping[tuple[str, str], pl.DataFrame]:
+    def newest(self, lines: Iterable[Line], now_s: float) -> Mapping[tuple[str, str], BaseBars]:
         """Base bars that the lines do not have yet, by (symbol, base timeframe)."""
         counts: dict[tuple[str, str], int] = {}
         for line in lines:
@@ -93,14 +94,14 @@ class Bars:
                 counts[key] = max(counts.get(key, 0), behind + _OVERLAP_BARS)
         return {key: self._fetch(*key, count) for key, count in counts.items()}
 
-    def _fetch(self, symbol: str, timeframe: str, count: int) -> pl.DataFrame:
+    def _fetch(self, symbol: str, timeframe: str, count: int) -> BaseBars:
         try:
-            return self._broker.closed_bars(symbol, timeframe, count)
+            return BaseBars.of(self._broker.closed_bars(symbol, timeframe, count), symbol)
         except Retryable as error:
             # Context that is missing now is missing to the features too, as in history; a lost pipe is not that.
             if isinstance(error, Disconnected):
                 raise
-            return pl.DataFrame(schema=SCHEMA)
+            return BaseBars.of(pl.DataFrame(schema=SCHEMA), symbol)
 
     def held_elsewhere(self, symbol: str, timeframe: str, bar_s: int, horizon_bars: int) -> int:
         """Bars of `timeframe` closed after the one opened at `bar_s`, for a position whose line is gone."""

@@ -10,10 +10,9 @@ import numpy as np
 
 from feature_store.clock import Clock
 from serving import decision
-from serving._errors import Final, Retryable
 from serving._trader_bars import Due
 from serving._trader_closing import Closing
-from serving._trader_lines import Line, NotYet, Opinion
+from serving._trader_lines import Line, Opinion, opinions
 from serving._trader_scene import Scene
 from serving.decision import REASONS, Account
 from serving.journal import Decision, Intent, Journal
@@ -37,13 +36,16 @@ class Decider:
     def opinions(self, lines: Sequence[Line], due: Mapping[str, Due], held: Mapping[str, int]) -> dict[str, Opinion]:
         """What each due line says; a line that cannot say anything gets its journal row here."""
         found = {}
-        for line in lines:
-            bar_s = due[line.name].bar_s
-            try:
-                found[line.name] = line.opinion(bar_s, held.get(line.name, 0))
-            except (NotYet, Retryable, Final) as error:
-                # Fails closed: no opinion, no trade, and the journal says why.
-                self.skipped(line, bar_s, str(error))
+        for bar_s in dict.fromkeys(due[line.name].bar_s for line in lines):
+            now = [line for line in lines if due[line.name].bar_s == bar_s]
+            said = opinions(now, bar_s, held)
+            for line in now:
+                what = said[line.name]
+                if isinstance(what, Opinion):
+                    found[line.name] = what
+                else:
+                    # Fails closed: no opinion, no trade, and the journal says why.
+                    self.skipped(line, bar_s, str(what))
         return found
 
     def skipped(self, line: Line, bar_s: int, reason: str) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from feature_store._arrays import F32
 from feature_store._errors import Retryable as NotYet
 from feature_store.atr import atr
-from feature_store.bars import bar_close, bar_open, epoch_s, seconds
-from feature_store.features import FeatureSet, FeatureSpec
-from feature_store.features._live import LiveFeatures
+from feature_store.bars import bar_close, bar_open, seconds
+from feature_store.features import BaseBars, FeatureSet, FeatureSpec, LiveFeatures, live_windows
 from serving import decision
 from serving._errors import Final
 from serving.bundle import Alias, Bundle, load_current, pointers
@@ -22,6 +21,9 @@ from serving.decision import DecisionSpec
 from serving.manifest import Manifest
 from serving.model import OnnxModel
 from serving.settings import RiskSettings, tightened
+
+Silent = NotYet | Final
+"""Why a line says nothing at a bar."""
 
 _KEPT_BARS = 1000  # of the line's own timeframe, beyond the horizon: for ATR and for counting how long positions are held
 
@@ -47,14 +49,11 @@ class OwnBars:
         self._waiting = np.empty((3, 0))
         self._newest_base_s = -1
 
-    def add(self, base: pl.DataFrame, known_at_s: int) -> None:
+    def add(self, base: BaseBars, known_at_s: int) -> None:
         """Takes closed base bars, oldest first; bars that were taken before change nothing."""
-        times = epoch_s(base["time"])
-        new = times > self._newest_base_s
-        times = np.concatenate([self._waiting_s, times[new]])
-        prices = np.concatenate(
-            [self._waiting, np.stack([base[name].to_numpy() for name in ("high", "low", "close")])[:, new]], 1
-        )
+        new = int(np.searchsorted(base.opens_s, self._newest_base_s, side="right"))
+        times = np.concatenate([self._waiting_s, base.opens_s[new:]])
+        prices = np.concatenate([self._waiting, base.high_low_close[:, new:]], 1)
         if not len(times):
             return
         self._newest_base_s = max(self._newest_base_s, int(times[-1]))
@@ -95,7 +94,7 @@ class Line:
         self.timeframe, self.base_timeframe = manifest.timeframe, manifest.base_timeframe
         self.spec: DecisionSpec = tightened(manifest.decision, risk)
         self._features = features
-        self._live = LiveFeatures(features, symbol, longest_window=manifest.window_bars)
+        self.live = LiveFeatures(features, symbol, longest_window=manifest.window_bars)
         self._own = OwnBars(self.timeframe, self.spec.horizon_bars + _KEPT_BARS)
         self.last_base_s: int | None = None
         """Open time (epoch s) of the newest base bar taken; None before warm-up."""
@@ -103,7 +102,7 @@ class Line:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols whose base bars it must be given, its own first."""
-        return (self.symbol, *(s for s in self._live.symbols if s != self.symbol))
+        return (self.symbol, *(s for s in self.live.symbols if s != self.symbol))
 
     def warmup_from_s(self, now_s: int) -> int:
         """Moment from which base bars are needed before its first window."""
@@ -112,19 +111,17 @@ class Line:
         own_s = newest_s - past_s * 7 // 5 - 7 * 86400
         return min(self._features.fetch_from_s(newest_s, self.symbol, self.manifest.window_bars), own_s)
 
-    def take(self, bars: Mapping[str, pl.DataFrame], known_at_s: int) -> None:
+    def take(self, bars: Mapping[str, BaseBars], known_at_s: int) -> None:
         """Closed base bars of its symbols, oldest first; repeats change nothing."""
-        self._live.update({symbol: bars[symbol] for symbol in self._live.symbols if symbol in bars})
+        self.live.take(bars)
         own = bars[self.symbol]
-        if not own.is_empty():
+        if len(own):
             self._own.add(own, known_at_s)
-            self.last_base_s = max(self.last_base_s or 0, int(epoch_s(own["time"].tail(1))[0]))
+            self.last_base_s = max(self.last_base_s or 0, int(own.opens_s[-1]))
 
-    def opinion(self, bar_s: int, held_side: int) -> Opinion:
-        """What the model says at the bar that opened at `bar_s`. Raises `NotYet` while bars are missing."""
-        window = self._live.window(bar_s, self.manifest.window_bars)[np.newaxis]
-        position = np.array([[held_side]], dtype=np.float32) if self.model.uses_position else None
-        short, flat, long = (float(p) for p in self.model.probabilities(window, position)[0])
+    def opinion(self, probabilities: Sequence[float], bar_s: int) -> Opinion:
+        """What the model's answer at the bar that opened at `bar_s` means for this line."""
+        short, flat, long = (float(p) for p in probabilities)
         side = decision.signal(short, flat, long, self.spec)
         sure = decision.confidence(short, long, side)
         return Opinion((short, flat, long), side, sure, self._own.atr(bar_s, int(self.manifest.label["atr_bars"])))
@@ -135,6 +132,42 @@ class Line:
 
     def held_since(self, bar_s: int) -> int:
         return self._own.held_since(bar_s)
+
+
+def opinions(lines: Sequence[Line], bar_s: int, held: Mapping[str, int]) -> dict[str, Opinion | Silent]:
+    """What each line says at the bar that opened at `bar_s`, or why it says nothing; by name of line.
+
+    held: side of the position by name of line, for models that ask. Lines of one bundle are asked together.
+    """
+    said: dict[str, Opinion | Silent] = {}
+    by_bundle: dict[str, list[Line]] = {}
+    for line in lines:
+        by_bundle.setdefault(line.bundle.sha256, []).append(line)
+    for together in by_bundle.values():
+        windows = live_windows([line.live for line in together], bar_s, together[0].manifest.window_bars)
+        asked = []
+        for line, window in zip(together, windows, strict=True):
+            if isinstance(window, NotYet):
+                said[line.name] = window
+            else:
+                asked.append((line, window))
+        said |= _answers(asked, bar_s, held)
+    return said
+
+
+def _answers(asked: Sequence[tuple[Line, F32]], bar_s: int, held: Mapping[str, int]) -> dict[str, Opinion | Silent]:
+    if not asked:
+        return {}
+    model = asked[0][0].model
+    sides = np.array([held.get(line.name, 0) for line, _ in asked], dtype=np.float32)
+    try:
+        answers = model.probabilities(np.stack([window for _, window in asked]), sides if model.uses_position else None)
+    except Final as refused:
+        if len(asked) == 1:
+            return {asked[0][0].name: refused}
+        # One line's answer is no probability: the others are not silenced by it.
+        return {name: what for one in asked for name, what in _answers([one], bar_s, held).items()}
+    return {line.name: line.opinion(answer, bar_s) for (line, _), answer in zip(asked, answers, strict=True)}
 
 
 class Library:
@@ -176,4 +209,4 @@ def line_name(pipeline: str, symbol: str) -> str:
     return f"{pipeline}/{symbol}"
 
 
-__all__ = ["Library", "Line", "NotYet", "Opinion", "OwnBars", "feature_set_of", "line_name"]
+__all__ = ["Library", "Line", "NotYet", "Opinion", "OwnBars", "feature_set_of", "line_name", "opinions"]

@@ -3,6 +3,8 @@
 from feature_store.features import _measures as _measures  # registers the measures that features name
 from feature_store.features._feature import Feature, all_features, feature
 from feature_store.features._live import LiveFeatures
+from feature_store.features._live import windows as live_windows
+from feature_store.features._series import BaseBars
 from feature_store.features._set import FeatureSet, FeatureSpec
 
-__all__ = ["Feature", "FeatureSet", "FeatureSpec", "LiveFeatures", "all_features", "feature"]
+__all__ = ["BaseBars", "Feature", "FeatureSet", "FeatureSpec", "LiveFeatures", "all_features", "feature", "live_windows"]

@@ -19,7 +19,10 @@ Operand: TypeAlias = "Column | float"
 
 
 class Column:
-    """Values of one column, oldest first; NaN where unknown. Whole numbers are exact below 2**53."""
+    """Values of one column, oldest first along the last axis; NaN where unknown. Whole numbers are exact below 2**53.
+
+    An axis before it holds the same column of several symbols: each operation then serves them all at once.
+    """
 
     __slots__ = ("values",)
 
@@ -66,13 +69,13 @@ class Column:
         return Column(values if upper_bound is None else np.minimum(values, upper_bound))
 
     def shift(self, n: int) -> Column:
-        out = np.full(len(self.values), np.nan)
-        out[n:] = self.values[: len(out) - n]
+        out = np.full_like(self.values, np.nan)
+        out[..., n:] = self.values[..., : self.values.shape[-1] - n]
         return Column(out)
 
     def diff(self, n: int = 1) -> Column:
-        out = np.full(len(self.values), np.nan)
-        np.subtract(self.values[n:], self.values[: len(out) - n], out=out[n:])
+        out = np.full_like(self.values, np.nan)
+        np.subtract(self.values[..., n:], self.values[..., : self.values.shape[-1] - n], out=out[..., n:])
         return Column(out)
 
     def rolling_sum(self, window_size: int) -> Column:
@@ -86,11 +89,13 @@ class Column:
 
     def _rolled(self, reduction: np.ufunc, size: int) -> Column:
         values = np.ascontiguousarray(self.values)
-        out = np.full(len(values), np.nan)
-        if len(values) >= size:
+        out = np.full_like(values, np.nan)
+        *before, length = values.shape
+        if length >= size:
             # Each window is summed anew: nothing accumulates, and a NaN ends with the windows that hold it.
-            windows = np.ndarray((len(values) - size + 1, size), values.dtype, values, 0, values.strides * 2)
-            reduction.reduce(windows, axis=1, out=out[size - 1 :])
+            strides = (*values.strides, values.strides[-1])
+            windows = np.ndarray((*before, length - size + 1, size), values.dtype, values, 0, strides)
+            reduction.reduce(windows, axis=-1, out=out[..., size - 1 :])
         return Column(out)
 
 
@@ -108,10 +113,14 @@ def evaluated(function: Callable[..., Any], columns: Mapping[str, Column], setti
 
 
 def by_polars(expression: pl.Expr, columns: Mapping[str, Column]) -> Column:
-    """`expression` over a frame of the columns."""
-    wanted = [name for name in expression.meta.root_names() if name in columns]
-    frame = pl.DataFrame({name: _series(columns[name].values) for name in wanted})
-    return Column(frame.select(expression).to_series().cast(pl.Float64).fill_null(np.nan).to_numpy())
+    """`expression` over a frame of the columns, of each symbol in turn."""
+    wanted = {name: columns[name].values for name in expression.meta.root_names() if name in columns}
+    shape = next(iter(columns.values())).values.shape
+    made = np.empty(shape)
+    for at in np.ndindex(*shape[:-1]):
+        frame = pl.DataFrame({name: _series(values[at]) for name, values in wanted.items()})
+        made[at] = frame.select(expression).to_series().cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return Column(made)
 
 
 def _series(values: F64) -> pl.Series:

@@ -59,19 +59,19 @@ class Timeframes:
 
     def _resampled(self, symbol: str, timeframe: str) -> pl.DataFrame:
         bars = self._base[symbol]
-        check_step(bars, timeframe)
         step = step_s(bars) if len(bars) > 1 else 0
+        check_step(step, len(bars), timeframe)
         if step == seconds(timeframe) <= 3600:
             return bars.select(list(SCHEMA))
         # New York is whole hours off UTC, so hours nest in every longer bar, and a million minutes are grouped once.
         return resample(self.at(symbol, "H1") if 0 < step < 3600 < seconds(timeframe) else bars, timeframe)
 
 
-def check_step(bars: pl.DataFrame, timeframe: str) -> None:
-    """Raise `Final` where the bars are longer than `timeframe`."""
+def check_step(step_s: int, n: int, timeframe: str) -> None:
+    """Raise `Final` where `n` bars that stand `step_s` apart are longer than `timeframe`."""
     # Two bars may stand a weekend apart; so many in a row do not all.
-    if len(bars) >= _ENOUGH_TO_TELL and (step := step_s(bars)) > seconds(timeframe):
-        raise Final(f"bars stand {step} s apart, {timeframe} cannot be made from them; give bars of {timeframe} or shorter")
+    if n >= _ENOUGH_TO_TELL and step_s > seconds(timeframe):
+        raise Final(f"bars stand {step_s} s apart, {timeframe} cannot be made from them; give bars of {timeframe} or shorter")
 
 
 def step_s(bars: pl.DataFrame) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from feature_store.bars import bar_close
 from feature_store.clock import from_epoch
 from feature_store.features import _context
 from feature_store.features._plan import FramePlan
-from feature_store.features._series import Series, base_values
+from feature_store.features._series import BaseBars, Series
 from feature_store.features._set import FeatureSet
 
 # Trimming copies the bars that stay; once in so many rows it costs nothing.
@@ -23,11 +23,19 @@ _SLACK_ROWS = 64
 
 @dataclass(frozen=True)
 class _Computed:
-    """Values of a context from one of its bars on, kept until its next bar closes."""
+    """Values of a context from one of its bars on, kept until its next bar closes: (features then joined columns, bars)."""
 
     version: int
     known_s: I64
-    values: dict[str, F64]
+    values: F64
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """What one row window is computed from: columns of the own frame, and the contexts' finished features by position."""
+
+    columns: F64  # (own columns then joined ones, bars)
+    finished: list[tuple[list[int], F64]]  # positions in the set, (features, T)
 
 
 class LiveFeatures:
@@ -60,21 +68,22 @@ class LiveFeatures:
         Frames have the columns of `bars.SCHEMA`. Symbols that no feature reads are ignored. Raises `Retryable` for a
         bar that belongs to a longer one which a window has used already.
         """
-        for source in self._newest_s:
-            if source not in bars or bars[source].is_empty():
+        self.take({source: BaseBars.of(bars[source], source) for source in self._newest_s if source in bars})
+
+    def take(self, bars: Mapping[str, BaseBars]) -> None:
+        """`update` with bars that were checked before."""
+        for source, newest_s in self._newest_s.items():
+            given = bars.get(source)
+            if given is None or not len(given):
                 continue
-            given = bars[source]
-            _context.check_order(given, source)
-            _context.check_step(given, self._set.spec.timeframe)
-            times = _context.opens_s(given)
-            seen = int(np.searchsorted(times, self._newest_s[source], side="right"))
-            if seen == len(times):
+            _context.check_step(given.step_s, len(given), self._set.spec.timeframe)
+            seen = int(np.searchsorted(given.opens_s, newest_s, side="right"))
+            if seen == len(given):
                 continue
-            self._newest_s[source] = int(times[-1])
-            values = base_values(given)
+            self._newest_s[source] = int(given.opens_s[-1])
             for context, of_context in self._sources.items():
                 if of_context == source:
-                    self._series[context].add(times[seen:], values[:, seen:])
+                    self._series[context].add(given.opens_s[seen:], given.values[:, seen:])
 
     def window(self, time_s: int, T: int) -> F32:
         """(T, F) float32: the rows that end at the bar opened at `time_s` (epoch s), as known at its close.
@@ -82,6 +91,12 @@ class LiveFeatures:
         Raises `Retryable` when that bar has not come or bars before it are missing, `Final` for a T longer than
         `longest_window`.
         """
+        found = windows([self], time_s, T)[0]
+        if isinstance(found, Retryable):
+            raise found
+        return found
+
+    def _gather(self, time_s: int, T: int) -> _Gathered:
         if not 1 <= T <= self._longest:
             raise Final(f"a window of {T} rows was asked for; 1 to {self._longest} are held, raise longest_window")
         known_at_s = int(bar_close(np.array([time_s], dtype=np.int64), self._set.spec.timeframe)[0])
@@ -96,29 +111,17 @@ class LiveFeatures:
         first = end - T - lookback_bars + 1
         if first < 0:
             raise self._too_few("", end, lookback_bars + T - 1)
-        with np.errstate(all="ignore"):  # what has no value comes out as NaN or infinite, and is dealt with below
-            values = self._values(first, end, T).astype(np.float32)
-        self._forget(end)
-        window = np.concatenate([values, np.broadcast_to(self._flags, (T, len(self._flags)))], axis=1)
-        # A ratio to nothing is unknown, not infinite: no infinity may reach a model.
-        window[~np.isfinite(window)] = np.nan
-        return window
-
-    def _values(self, first: int, end: int, T: int) -> F64:
-        """(T, features) in the order of the set, from own rows `first` to `end`."""
-        own = self._series[""]
-        columns = own.rows(first, end)
-        by_name: dict[str, F64] = {}
+        columns, finished = [own.rows(first, end)], []
         for context, plan in self._set.plan.items():
             if context:
                 computed = self._compute(context, plan, int(own.known_s[end - T - plan.own_depth_bars]))
-                rows = _context.rows_known(computed.known_s, own.known_s[first:end])
                 # Rows before the context is known serve the lookback of other features; theirs are not read.
-                at_own = {name: values[np.maximum(rows, 0)] for name, values in computed.values.items()}
-                columns |= {name: at_own.pop(name) for name in plan.joined_names}
-                by_name |= at_own
-        by_name |= self._set.plan[""].row_values(columns)
-        return np.column_stack([by_name[f.name][-T:] for f in self._set.features])
+                rows = np.maximum(_context.rows_known(computed.known_s, own.known_s[first:end]), 0)
+                n = len(plan.features)
+                columns.append(computed.values[n:, rows])
+                finished.append(([self._set.position[f.name] for f in plan.features], computed.values[:n, rows[-T:]]))
+        self._forget(end)
+        return _Gathered(np.concatenate(columns), finished)
 
     def _compute(self, context: str, plan: FramePlan, from_s: int) -> _Computed:
         """Values of a context at its bar known at `from_s` and at all later ones."""
@@ -129,8 +132,9 @@ class LiveFeatures:
             start = at - plan.lookback_bars + 1
             if start < 0:
                 raise self._too_few(context, at + 1, plan.lookback_bars)
-            values = plan.row_values(series.rows(start, len(series.known_s)))
-            kept = {name: v[plan.lookback_bars - 1 :] for name, v in values.items()}
+            with np.errstate(all="ignore"):
+                values = plan.row_values(dict(zip(plan.columns, series.rows(start, len(series.known_s)), strict=True)))
+            kept = np.stack([v[plan.lookback_bars - 1 :] for v in values.values()])
             held = self._computed[context] = _Computed(series.version, series.known_s[at:], kept)
         return held
 
@@ -154,3 +158,38 @@ class LiveFeatures:
             f"{self._symbol}: {held} closed {timeframe} bars of {self._sources[context]} are held, {needed} are needed; "
             "start again with bars from FeatureSet.fetch_from_s on, or earlier"
         )
+
+
+def windows(of: Sequence[LiveFeatures], time_s: int, T: int) -> list[F32 | Retryable]:
+    """`LiveFeatures.window` of several symbols of one feature set, computed together: one pass over the features serves
+    them all. A symbol that has no window gets the reason in its place. Raises `Final` for a T longer than is held."""
+    found: list[_Gathered | Retryable] = []
+    for live in of:
+        try:
+            found.append(live._gather(time_s, T))
+        except Retryable as missing:
+            found.append(missing)
+    ready = [(live, at) for live, at in zip(of, found, strict=True) if isinstance(at, _Gathered)]
+    if not ready:
+        return [at for at in found if isinstance(at, Retryable)]
+    made = iter(_evaluated(ready, T))
+    return [at if isinstance(at, Retryable) else next(made) for at in found]
+
+
+def _evaluated(ready: Sequence[tuple[LiveFeatures, _Gathered]], T: int) -> F32:
+    """(symbols, T, F) float32."""
+    features = ready[0][0]._set
+    plans = [plan for context, plan in features.plan.items() if context]
+    names = (*features.plan[""].columns, *(name for plan in plans for name in plan.joined_names))
+    columns = np.stack([gathered.columns for _, gathered in ready], axis=1)
+    out = np.empty((len(ready), T, len(features.names)), dtype=np.float32)
+    with np.errstate(all="ignore"):  # what has no value comes out as NaN or infinite, and is dealt with below
+        for name, values in features.plan[""].row_values(dict(zip(names, columns, strict=True))).items():
+            out[:, :, features.position[name]] = values[:, -T:]
+        for rows, (live, gathered) in zip(out, ready, strict=True):
+            for positions, values in gathered.finished:
+                rows[:, positions] = values.T
+            rows[:, len(features.features) :] = live._flags
+    # A ratio to nothing is unknown, not infinite: no infinity may reach a model.
+    out[~np.isfinite(out)] = np.nan
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -17,13 +18,39 @@ from feature_store.features._feature import PRICES
 _BASE = (*PRICES, "tick_volume", "spread_points")
 
 
-def base_values(bars: pl.DataFrame) -> F64:
-    """(6, n) float64: prices, tick volume and spread of base bars, NaN where unknown."""
-    return np.stack([bars[name].to_numpy().astype(np.float64, copy=False) for name in _BASE])
+@dataclass(frozen=True)
+class BaseBars:
+    """Base bars of one symbol as arrays, checked: made once, then taken by everything that reads the symbol.
+
+    opens_s: (n,) int64 epoch seconds, ascending. values: (6, n) float64: prices, tick volume and spread, NaN where unknown.
+    step_s: the least time between two bars; 0 for fewer than two.
+    """
+
+    opens_s: I64
+    values: F64
+    step_s: int
+
+    @classmethod
+    def of(cls, bars: pl.DataFrame, symbol: str) -> BaseBars:
+        """Bars with the columns of `bars.SCHEMA`. Raises `Final` where they are out of order, or prices are no numbers."""
+        if bars.is_empty():
+            return cls(np.empty(0, dtype=np.int64), np.empty((len(_BASE), 0)), 0)
+        _context.check_order(bars, symbol)
+        opens_s = _context.opens_s(bars)
+        values = np.stack([bars[name].to_numpy().astype(np.float64, copy=False) for name in _BASE])
+        return cls(opens_s, values, _context.step_s(bars) if len(bars) > 1 else 0)
+
+    def __len__(self) -> int:
+        return len(self.opens_s)
+
+    @property
+    def high_low_close(self) -> F64:
+        """(3, n) prices."""
+        return self.values[1:4]
 
 
 def merged(opens_s: I64, values: F64) -> tuple[I64, F64]:
-    """Longer bars from base bars: their opens, and the rows of `base_values` merged as `bars.resample` does.
+    """Longer bars from base bars: their opens, and the rows of `BaseBars.values` merged as `bars.resample` does.
 
     opens_s: (n,) open of the longer bar that each base bar lies in, ascending.
     """
@@ -61,7 +88,7 @@ class Series:
         self.version = 0
 
     def add(self, times_s: I64, values: F64) -> None:
-        """Take base bars, newer than all before. times_s: their opens; values: their `base_values`.
+        """Take base bars, newer than all before. times_s: their opens; values: those of `BaseBars`.
 
         Raises `Retryable` when a bar that has been used would change.
         """
@@ -92,9 +119,9 @@ class Series:
         self._waiting = [(times_s[closed:], values[:, closed:])] if closed < len(times_s) else []
         self._next_close_s = int(closes_s[closed]) if self._waiting else 0
 
-    def rows(self, start: int, stop: int) -> dict[str, F64]:
-        """Columns of the closed bars from `start` to before `stop`, as `_context.prepared` makes them."""
-        return dict(zip(self._columns, self._values[:, start:stop], strict=True))
+    def rows(self, start: int, stop: int) -> F64:
+        """(columns, bars): the closed bars from `start` to before `stop`, as `_context.prepared` makes them."""
+        return self._values[:, start:stop]
 
     def drop(self, rows: int) -> None:
         """Forget the oldest `rows` closed bars."""

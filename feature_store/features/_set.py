@@ -95,6 +95,11 @@ class FeatureSet:
         return (*(f.name for f in self.features), *(f"is_{s.lower()}" for s in several))
 
     @cached_property
+    def position(self) -> dict[str, int]:
+        """Column of each feature in `names`."""
+        return {name: at for at, name in enumerate(self.names)}
+
+    @cached_property
     def hash(self) -> str:
         """sha256 of what the columns mean: names in order, parameters, versions, timeframe and context."""
         meaning = {

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import feature_store.features as package
 from feature_store._errors import Final, Retryable
 from feature_store.bars import bar_close, bar_open, conform, epoch_s, resample
-from feature_store.features import FeatureSet, FeatureSpec, LiveFeatures
-from feature_store.features._series import base_values, merged
+from feature_store.features import BaseBars, FeatureSet, FeatureSpec, LiveFeatures, live_windows
+from feature_store.features._series import merged
 from tests.feature_store.features.conftest import POINTS, MakeMarket, Market
 
 SPEC = FeatureSpec(names=None, timeframe="H1", context_symbols=("EURUSD", "USDJPY"), symbols=("EURUSD",))
@@ -104,6 +104,22 @@ def test_rows_of_each_symbol_of_a_pooled_set_read_their_own_lead(make_market: Ma
         assert window.dtype == np.float32
         assert np.allclose(window, expected[-2:], rtol=1e-6, atol=1e-7, equal_nan=True)
         assert window[0, -2:].tolist() == flags
+
+
+def test_symbols_asked_together_get_what_each_alone_gets_and_one_without_bars_silences_no_other(make_market: MakeMarket) -> None:
+    symbols = ("EURUSD", "GBPUSD", "USDJPY")
+    market = make_market(datetime(2024, 2, 5, tzinfo=UTC), 24, 900, symbols)
+    market["GBPUSD"] = market["GBPUSD"].filter(pl.Series(np.arange(len(market["GBPUSD"])) % 13 != 5))  # bars of its own
+    features = FeatureSet(replace(SPEC, symbols=symbols), points=POINTS)
+    alone, together = ([LiveFeatures(features, s, longest_window=4) for s in symbols] for _ in range(2))
+    for live in (*alone, *together):
+        live.update(market if live.symbols[0] != "USDJPY" else {s: b.head(40) for s, b in market.items()})
+    open_s = int(history(features, market)[0][-1])
+    windows = live_windows(together, open_s, 4)
+    for one, window in zip(alone[:2], windows[:2], strict=True):
+        assert isinstance(window, np.ndarray) and np.array_equal(window, one.window(open_s, 4), equal_nan=True)
+    assert isinstance(windows[2], Retryable) and "USDJPY" in str(windows[2])
+    assert [str(w) for w in live_windows(together[2:], open_s, 4)] == [str(windows[2])]
 
 
 @pytest.mark.real_data
@@ -203,9 +219,9 @@ def test_bars_merged_live_are_those_that_resample_makes(seed: int, count: int, t
         }
     )
     expected = resample(frame, timeframe)
-    opens_s, values = merged(bar_open(times_s, timeframe), base_values(frame))
+    opens_s, values = merged(bar_open(times_s, timeframe), BaseBars.of(frame, "EURUSD").values)
     assert np.array_equal(opens_s, epoch_s(expected["time"]))
-    assert np.array_equal(values, base_values(expected), equal_nan=True)
+    assert np.array_equal(values, BaseBars.of(expected, "EURUSD").values, equal_nan=True)
 
 
 def test_live_features_import_no_store_no_trainer_and_no_compiler() -> None:
