@@ -71,6 +71,7 @@ class Decision:
     side: int
     confidence: float | None
     atr: float | None
+    equity: float | None  # of the account, as the lots were sized with
     action: str
     reason: str
     sequence: int | None

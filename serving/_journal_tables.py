@@ -33,7 +33,7 @@ CREATE INDEX deals_time ON deals(at_ms);
 
 CREATE TABLE decisions(
   line TEXT NOT NULL, bar_s INTEGER NOT NULL, at_ms INTEGER NOT NULL, p_short REAL, p_flat REAL, p_long REAL,
-  side INTEGER NOT NULL, confidence REAL, atr REAL, action TEXT NOT NULL, reason TEXT NOT NULL, sequence INTEGER,
+  side INTEGER NOT NULL, confidence REAL, atr REAL, equity REAL, action TEXT NOT NULL, reason TEXT NOT NULL, sequence INTEGER,
   latency_us INTEGER, bundle TEXT NOT NULL, PRIMARY KEY(line, bar_s)) STRICT, WITHOUT ROWID;
 
 -- The exits a position was opened with stay its exits, whatever champion comes after.

@@ -50,7 +50,7 @@ class Decider:
 
     def skipped(self, line: Line, bar_s: int, reason: str) -> None:
         """The journal row of a bar on which the line could not decide."""
-        self._row(line, bar_s, None, action="none", reason=reason, sequence=None, latency_us=None)
+        self._row(line, bar_s, None, None, action="none", reason=reason, sequence=None, latency_us=None)
 
     def act(
         self,
@@ -94,7 +94,16 @@ class Decider:
                 )
                 sequence, latency_us = intent.sequence, thought_us if sent_us is None else sent_us
             bar_s = due[line.name].bar_s
-            self._row(line, bar_s, opinions[line.name], action=action, reason=reason, sequence=sequence, latency_us=latency_us)
+            self._row(
+                line,
+                bar_s,
+                opinions[line.name],
+                account.equity,
+                action=action,
+                reason=reason,
+                sequence=sequence,
+                latency_us=latency_us,
+            )
         return int(wanted.halt)
 
     def _close(self, wanted: decision.Orders, scene: Scene, lines: Sequence[Line], due: Mapping[str, Due]) -> dict[str, int]:
@@ -132,6 +141,7 @@ class Decider:
         line: Line,
         bar_s: int,
         opinion: Opinion | None,
+        equity: float | None,
         *,
         action: str,
         reason: str,
@@ -142,7 +152,7 @@ class Decider:
         row = Decision(
             line=line.name, bar_s=bar_s, at_ms=self._journal.now_ms(), p_short=short, p_flat=flat, p_long=long,
             side=opinion.side if opinion else 0, confidence=_finite(opinion.confidence) if opinion else None,
-            atr=_finite(opinion.atr) if opinion else None, action=action, reason=reason, sequence=sequence,
+            atr=_finite(opinion.atr) if opinion else None, equity=equity, action=action, reason=reason, sequence=sequence,
             latency_us=latency_us, bundle=line.bundle.sha256,
         )  # fmt: skip
         self._journal.decision(row)

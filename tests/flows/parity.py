@@ -15,6 +15,7 @@ from feature_store.clock import from_epoch
 from feature_store.store import Store
 from flows.settings import load
 from flows.terminals import market_of
+from serving import magic
 from serving.backtest import LineInput
 from serving.control import journal_path
 from serving.journal import Decision, read
@@ -25,7 +26,8 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Both:
-    """One market, traded and replayed. trades: columns symbol, side, entry_time, lots, entry, exit, exit_time."""
+    """One market, traded and replayed. Trades have the columns symbol, side, entry_time, lots, entry, exit, exit_time
+    and equity: what the account was worth when the lots were decided."""
 
     decisions: list[Decision]
     lines: dict[str, LineInput]
@@ -88,10 +90,15 @@ def both(home: Path, account: str, pipeline: str, start: datetime, end: datetime
     replayed = result.trades.select(
         "symbol", "side", "entry_time", "lots", "exit_time", entry="entry_price", exit="exit_price", reason="reason"
     )
-    return Both(decisions, taken, _trades(deals), replayed)
+    # A bar's close is the next one's open but for weekends; equity stands still over them.
+    worth = result.equity.select("time", "equity").sort("time")
+    replayed = replayed.sort("entry_time").join_asof(worth, left_on="entry_time", right_on="time").drop("time")
+    sized = {d.sequence: d.equity for d in decisions if d.action.startswith("open")}
+    return Both(decisions, taken, _trades(deals, sized), replayed)
 
 
-def _trades(deals: list[Any]) -> pl.DataFrame:
+def _trades(deals: list[Any], equity: dict[int | None, float | None]) -> pl.DataFrame:
+    """equity: by sequence of the intent that opened the trade."""
     rows = []
     for entry in (d for d in deals if d.entry == "in"):
         leave = next((d for d in deals if d.entry == "out" and d.position == entry.position), None)
@@ -105,7 +112,13 @@ def _trades(deals: list[Any]) -> pl.DataFrame:
                 "exit": np.nan if leave is None else leave.price,
                 "exit_time": None if leave is None else from_epoch(leave.at_ms // 1000).replace(tzinfo=None),
                 "reason": "open" if leave is None else leave.reason,
+                "equity": equity.get(_sequence(entry)),
             }
         )
     moment = pl.Datetime("ms")
     return pl.DataFrame(rows, schema_overrides={"entry_time": moment, "exit_time": moment, "exit": pl.Float64})
+
+
+def _sequence(entry: Any) -> int | None:
+    key = magic.decode(entry.magic)
+    return key.sequence if key else None

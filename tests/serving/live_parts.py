@@ -24,24 +24,12 @@ from serving.settings import AccountSettings
 from serving.terminal.broker import Broker, Disconnected
 from serving.terminal.simulated import AccountConfig, Handle, SimulatedConfig, SymbolConfig, install
 from serving.trader import TraderConfig
+from tests.serving.terminal.simulated_fixture import NOON, flat
 
-NOON = datetime(2024, 3, 6, 10, tzinfo=UTC)  # a Wednesday; 12:00 on a server at New York + 7 h
 EURUSD = SymbolConfig("EURUSDm", 5, 100_000, "EUR", "USD", "EUR", commission_per_lot=3.5)
 USDJPY = SymbolConfig("USDJPY", 3, 100_000, "USD", "JPY", "USD", commission_per_lot=3.5)
 NAMES = {"EURUSD": "EURUSDm", "USDJPY": "USDJPY"}
 QUOTES = {"EURUSDm": (1.1, 10), "USDJPY": (150.0, 10)}
-
-
-def flat(price: float, spread_points: int, start: datetime, minutes: int) -> pl.DataFrame:
-    """M1 bars that all stand at one price."""
-    naive = start.replace(tzinfo=None)
-    times = pl.datetime_range(naive, naive + timedelta(minutes=minutes - 1), "1m", time_unit="ms", eager=True)
-    return pl.DataFrame({"time": times}).with_columns(
-        *(pl.lit(price).alias(column) for column in ("open", "high", "low", "close")),
-        tick_volume=pl.lit(40),
-        spread_points=pl.lit(spread_points),
-        real_volume=pl.lit(0),
-    )
 
 
 @cache

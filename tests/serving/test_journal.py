@@ -36,7 +36,7 @@ def intend(journal, line="majors/EURUSD"):
 
 
 DEAL = DealRow(7, 6, 6, 1, "EURUSD", "trade", 1, "in", 0.1, 1.1, -0.35, 0.0, 0.0, 0.0, 0, "expert", "", None)
-DECISION = Decision("majors/EURUSD", 3600, 1, 0.2, 0.3, 0.5, 1, 0.7, 0.001, "none", "spread", None, 900, "ab")
+DECISION = Decision("majors/EURUSD", 3600, 1, 0.2, 0.3, 0.5, 1, 0.7, 0.001, 10_000.0, "none", "spread", None, 900, "ab")
 
 
 def test_every_intent_gets_a_sequence_never_used_before_even_after_a_restart(journal, path):

@@ -26,17 +26,6 @@ from tests.serving.terminal.test_simulated_trading import path_market
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture
-def handle():
-    with f1() as handle:
-        yield handle
-
-
-@pytest.fixture
-def mt5(handle):
-    return handle.module
-
-
 @pytest.mark.parametrize(("done", "error"), [(True, (-10002, "IPC recv failed")), (False, (-10001, "IPC send failed"))])
 def test_a_lost_reply_is_none_whether_or_not_the_order_was_filled(handle, mt5, done, error):
     handle.faults.now(ReplyLost(done))

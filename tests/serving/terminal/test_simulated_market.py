@@ -35,17 +35,6 @@ def playing(bars: pl.DataFrame, start: datetime, **changes):
     return handle
 
 
-@pytest.fixture
-def handle():
-    with f1() as handle:
-        yield handle
-
-
-@pytest.fixture
-def mt5(handle):
-    return handle.module
-
-
 # --- B: what copy_rates_* give back
 
 

@@ -22,17 +22,6 @@ def bad(text: str) -> tuple[int, str]:
     return -2, text
 
 
-@pytest.fixture
-def handle():
-    with f1() as handle:
-        yield handle
-
-
-@pytest.fixture
-def mt5(handle):
-    return handle.module
-
-
 def test_install_registers_the_module_and_uninstall_takes_it_away():
     assert "MetaTrader5" not in sys.modules
     with f1() as handle:

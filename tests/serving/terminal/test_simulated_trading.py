@@ -26,17 +26,6 @@ GOLD = REQ | {"symbol": "XAUUSD", "price": 0.0, "type_filling": 1}
 AT_CLOSE = {"type": 1, "price": 1.1}
 
 
-@pytest.fixture
-def handle():
-    with f1() as handle:
-        yield handle
-
-
-@pytest.fixture
-def mt5(handle):
-    return handle.module
-
-
 def with_eurusd(**changes):
     return f1(symbols=(replace(EURUSD, **changes), USDJPY, EURJPY, XAUUSD))
 
