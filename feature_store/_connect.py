@@ -12,11 +12,11 @@ import duckdb
 from filelock import FileLock, Timeout
 
 from feature_store._errors import Final, Retryable
-from feature_store._schema import check_schema, create_tables, stored_schema
+from feature_store._schema import STORE_SCHEMA, check_schema, create_tables, migrate, stored_schema
 
 _RETRY_EVERY_S = 0.05
 # How DuckDB says that another process (POSIX, Windows) or another thread of this one has the file.
-_BUSY = ("could not set lock", "being used by another process", "different configuration")
+_BUSY = ("could not set lock", "being used by another process", "different configuration", "already attached")
 # A data store never fetches code: extensions would need a network and trust.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
@@ -24,8 +24,24 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
+# A long source must leave memory for those who read it; DuckDB takes four fifths of the machine's unless told.
+_SPARING = "512MB"
+
+
+def spare_memory(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let the connection keep little in memory and the rest in a file beside the store."""
+    connection.execute(f"SET memory_limit = '{_SPARING}'")
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _connect(path: str, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(path, read_only=read_only, config=_CONFIG)
+    # It draws on stdout, which is for results, as soon as a statement takes two seconds.
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _open(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:
@@ -33,7 +49,7 @@ def _open(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConne
     pause = threading.Event()
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only, config=_CONFIG)
+            return _connect(str(path), read_only=read_only)
         except duckdb.Error as error:
             if not any(mark in str(error).lower() for mark in _BUSY):
                 raise Final(f"store {path} cannot be opened: {_first_line(error)}") from error
@@ -60,15 +76,20 @@ def reading(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]
 
     Raises `Retryable` when a writer holds the store longer than `wait_s`.
     """
-    connection = _open(path, read_only=True, wait_s=wait_s) if path.is_file() else duckdb.connect(":memory:", config=_CONFIG)
-    with _closing(connection, path):
-        schema = stored_schema(connection)
+    # Twice: an older store is brought up to date in between.
+    for _ in range(2 if path.is_file() else 0):
+        with _closing(_open(path, read_only=True, wait_s=wait_s), path) as connection:
+            schema = stored_schema(connection)
+            if schema is not None:
+                check_schema(schema, path.name)
+            if schema == STORE_SCHEMA:
+                yield connection
+                return
         if schema is not None:
-            check_schema(schema, path.name)
-            yield connection
-            return
-    # The file is new, or its maker was killed before the tables were there: nothing is stored yet.
-    with _closing(duckdb.connect(":memory:", config=_CONFIG), path) as empty:
+            with writing(path, wait_s=wait_s):
+                pass
+    # The file is not there, or its maker was killed before the tables were: nothing is stored yet.
+    with _closing(_connect(":memory:"), path) as empty:
         create_tables(empty)
         yield empty
 
@@ -77,7 +98,8 @@ def reading(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]
 def writing(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection inside one transaction: committed when the block ends, rolled back when it raises.
 
-    Writers queue on an OS file lock beside the store. Raises `Retryable` after `wait_s`.
+    Writers queue on an OS file lock beside the store. Raises `Retryable` after `wait_s`. A store of an older
+    schema is brought up to date first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(path.name + ".lock"), timeout=wait_s)
@@ -92,16 +114,22 @@ def writing(path: Path, *, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]
             _make(path)
         # Readers hold DuckDB's own lock for moments only: wait for them too.
         with _closing(_open(path, read_only=False, wait_s=wait_s), path) as connection:
-            schema = stored_schema(connection)
-            if schema is None:
-                create_tables(connection)
-            else:
-                check_schema(schema, path.name)
+            _bring_up_to_date(connection, path.name)
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
     finally:
         lock.release()
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    schema = stored_schema(connection)
+    if schema is None:
+        create_tables(connection)
+        return
+    check_schema(schema, name)
+    if schema < STORE_SCHEMA:
+        migrate(connection, schema)
 
 
 def _make(path: Path) -> None:

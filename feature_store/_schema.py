@@ -1,4 +1,4 @@
-"""The tables of the store and the check that this version may read them."""
+"""The tables of the store, the check that this version may read them, and how older ones are brought up to date."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import duckdb
 
 from feature_store._errors import Final
 
-STORE_SCHEMA = 1
+STORE_SCHEMA = 2
 
 # No PRIMARY KEY on bars: DuckDB's index makes the file seven times larger and the ingest four times slower.
 # There is one writer at a time, and its upsert keeps (feed, symbol, timeframe, time) unique.
@@ -14,6 +14,13 @@ _BAR_COLUMNS = """
     feed VARCHAR NOT NULL, symbol VARCHAR NOT NULL, timeframe VARCHAR NOT NULL, time TIMESTAMP_MS NOT NULL,
     open DOUBLE NOT NULL, high DOUBLE NOT NULL, low DOUBLE NOT NULL, close DOUBLE NOT NULL,
     tick_volume BIGINT, spread_points INTEGER, real_volume BIGINT, batch INTEGER NOT NULL
+"""
+
+# Rows of a source that were not stored; `time` is true UTC, null where it could not be read.
+_REJECTS = """
+CREATE TABLE rejects (
+    batch INTEGER NOT NULL, source_row BIGINT NOT NULL, reason VARCHAR NOT NULL, time TIMESTAMP_MS, content VARCHAR NOT NULL
+);
 """
 
 _TABLES = f"""
@@ -27,8 +34,10 @@ CREATE TABLE batches (
     origin VARCHAR NOT NULL, sha256 VARCHAR NOT NULL, clock_rule VARCHAR NOT NULL, ingested_at TIMESTAMP_MS NOT NULL,
     rows_read BIGINT NOT NULL, rows_new BIGINT NOT NULL, rows_changed BIGINT NOT NULL, rows_same BIGINT NOT NULL,
     rows_rejected BIGINT NOT NULL, spreads_cleared BIGINT NOT NULL,
-    first TIMESTAMP_MS, last TIMESTAMP_MS, undone BOOLEAN NOT NULL, rejects VARCHAR NOT NULL
+    first TIMESTAMP_MS, last TIMESTAMP_MS, undone BOOLEAN NOT NULL, rejects VARCHAR NOT NULL,
+    clock VARCHAR DEFAULT '{{}}', notes VARCHAR DEFAULT '[]', reclocks INTEGER DEFAULT 0
 );
+{_REJECTS}
 CREATE TABLE symbols (
     feed VARCHAR NOT NULL, symbol VARCHAR NOT NULL, broker_symbol VARCHAR NOT NULL, valid_from TIMESTAMP_MS NOT NULL,
     digits INTEGER NOT NULL, point DOUBLE NOT NULL, contract_size DOUBLE NOT NULL,
@@ -50,11 +59,28 @@ def stored_schema(connection: duckdb.DuckDBPyConnection) -> int | None:
 
 
 def check_schema(schema: int, name: str) -> None:
-    """Raise `Final` unless this version reads stores of that schema."""
-    if schema != STORE_SCHEMA:
+    """Raise `Final` unless this version reads stores of that schema, or can bring them up to date."""
+    if not 1 <= schema <= STORE_SCHEMA:
         raise Final(f"store {name} has schema {schema}, this version reads {STORE_SCHEMA}; open it with a matching Tradewind")
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the tables of an empty store, all or none."""
     connection.execute(f"BEGIN; {_TABLES} COMMIT;")
+
+
+# What leads from each older schema to the next.
+_STEPS = {
+    1: f"""
+    ALTER TABLE batches ADD COLUMN clock VARCHAR DEFAULT '{{}}';
+    ALTER TABLE batches ADD COLUMN notes VARCHAR DEFAULT '[]';
+    ALTER TABLE batches ADD COLUMN reclocks INTEGER DEFAULT 0;
+    {_REJECTS}
+    """,
+}
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, schema: int) -> None:
+    """Bring the tables of an older schema up to date, all or none; no bar is touched."""
+    steps = "".join(_STEPS[number] for number in range(schema, STORE_SCHEMA))
+    connection.execute(f"BEGIN; {steps} UPDATE schema_version SET schema = {STORE_SCHEMA}; COMMIT;")

@@ -20,7 +20,7 @@ from feature_store._errors import Final
 IntArray = npt.NDArray[np.int64]
 
 NEW_YORK = ZoneInfo("America/New_York")
-_ZONES = {"ny": "America/New_York", "eet": "Europe/Helsinki", "cet": "Europe/Berlin"}
+_ZONES = {"ny": "America/New_York", "eet": "Europe/Helsinki", "cet": "Europe/Berlin", "lon": "Europe/London"}
 _FIRST_YEAR, _LAST_YEAR = 1990, 2100
 
 
@@ -98,33 +98,83 @@ def new_york_hour(utc_s: IntArray) -> IntArray:
 
 
 def parse_rule(rule: str) -> tuple[str | None, int]:
-    """(zone or None, seconds added) of a clock rule.
+    """(zone or None, seconds added) of a simple clock rule.
 
     Rules: `utc`, `utc+2`, `utc-5`, `utc+3:30` (fixed), `ny`, `ny+7` (New York and New York + 7 h, US
-    daylight saving), `eet`, `cet` (EU daylight saving).
+    daylight saving), `eet`, `cet`, `lon` (EU daylight saving).
     """
     text = rule.strip().lower()
-    match = re.fullmatch(r"(utc|ny|eet|cet)(?:([+-])(\d{1,2})(?::(\d{2}))?)?", text)
+    match = re.fullmatch(r"(utc|ny|eet|cet|lon)(?:([+-])(\d{1,2})(?::(\d{2}))?)?", text)
     if not match or int(match[3] or 0) > 14 or int(match[4] or 0) > 59:
-        raise Final(f"clock rule {rule!r} is not known; use utc, utc+2, utc+3:30, ny, ny+7, eet or cet")
+        raise Final(f"clock rule {rule!r} is not known; use utc, utc+2, utc+3:30, ny, ny+7, eet, cet or lon")
     zone, sign, hours, minutes = match.groups()
     shift = 0 if sign is None else (int(hours) * 3600 + int(minutes or 0) * 60) * (1 if sign == "+" else -1)
     return _ZONES.get(zone), shift
 
 
+@lru_cache(maxsize=64)
+def rule_parts(rule: str) -> tuple[tuple[str, int | None], ...]:
+    """The simple rules of a clock rule in order, each with the UTC epoch second before which it holds; None: the last.
+
+    `cet until 2011-05-01, eet until 2014-11-02, ny+7` is a file that holds three clocks. A simple rule has one part.
+    """
+    texts = [part.strip() for part in rule.split(",")]
+    parts: list[tuple[str, int | None]] = []
+    for position, text in enumerate(texts):
+        simple, until, day = (piece.strip() for piece in text.partition(" until "))
+        if bool(until) == (position == len(texts) - 1):
+            raise Final(f"clock rule {rule!r}: every part but the last ends in 'until YYYY-MM-DD', the last has no date")
+        parse_rule(simple)
+        end_s = _day_s(day, rule) if until else None
+        if end_s is not None and parts and parts[-1][1] is not None and end_s <= parts[-1][1]:
+            raise Final(f"clock rule {rule!r}: its dates must ascend")
+        parts.append((simple, end_s))
+    return tuple(parts)
+
+
+def _day_s(day: str, rule: str) -> int:
+    try:
+        return int(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except ValueError as error:
+        raise Final(f"clock rule {rule!r}: {day!r} is not a date; write it as 2014-11-02") from error
+
+
+def check_rule(rule: str) -> None:
+    """Nothing when `rule`, simple or composite, can be used; else Final, with what is wrong with it."""
+    rule_parts(rule)
+
+
 def utc_to_server(utc_s: IntArray, rule: str) -> IntArray:
     """Server wall-clock time, written as epoch seconds, at each UTC moment."""
-    zone, shift = parse_rule(rule)
     utc_s = np.asarray(utc_s, dtype=np.int64)
-    return utc_s + shift + (_zone_offset_s(zone, utc_s) if zone else 0)
+    parts = rule_parts(rule)
+    wall = _simple_to_server(utc_s, parts[-1][0])
+    for simple, end_s in reversed(parts[:-1]):
+        wall = np.where(utc_s < np.int64(end_s or 0), _simple_to_server(utc_s, simple), wall)
+    return wall
 
 
 def server_to_utc(server_s: IntArray, rule: str) -> IntArray:
     """UTC moment of each server wall-clock time, as epoch seconds. In the autumn night a wall-clock hour
     happens twice and in spring one never does; both fall on hours when FX is closed, and are read with
-    the offset of one side."""
+    the offset of one side. Where the parts of a composite rule overlap, the earlier part is taken."""
+    server_s = np.asarray(server_s, dtype=np.int64)
+    parts = rule_parts(rule)
+    utc_s = _simple_to_utc(server_s, parts[-1][0])
+    for simple, end_s in reversed(parts[:-1]):
+        earlier = _simple_to_utc(server_s, simple)
+        utc_s = np.where(earlier < np.int64(end_s or 0), earlier, utc_s)
+    return utc_s
+
+
+def _simple_to_server(utc_s: IntArray, rule: str) -> IntArray:
     zone, shift = parse_rule(rule)
-    wall = np.asarray(server_s, dtype=np.int64) - shift
+    return utc_s + shift + (_zone_offset_s(zone, utc_s) if zone else 0)
+
+
+def _simple_to_utc(server_s: IntArray, rule: str) -> IntArray:
+    zone, shift = parse_rule(rule)
+    wall = server_s - shift
     if zone is None:
         return wall
     guess = wall - _zone_offset_s(zone, wall)

@@ -111,19 +111,25 @@ def label_trades(
     )
 
 
-def charged_spread(own_points: npt.ArrayLike, usual_points: npt.ArrayLike, point: float) -> F64:
+def charged_spread(
+    own_points: npt.ArrayLike, usual_points: npt.ArrayLike, point: npt.ArrayLike, unknown_points: npt.ArrayLike | None = None
+) -> F64:
     """(n,) spread that labels, costs and backtests pay, in price units: the larger of the bar's own and the
     feed's usual one at that New York hour (`SpreadTable.at`).
 
     own_points: NaN where unknown. A bar records the least spread it saw, and many feeds record 0: alone it
-    would make trading free.
+    would make trading free. A bar that tells nothing, or 0, pays `unknown_points` (`SpreadTable.high_at`; None:
+    the usual), never less than the usual. point: of the symbol, one for all bars or one each.
     """
-    usual = np.asarray(usual_points, dtype=np.float64)
-    if not (np.isfinite(usual) & (usual >= 0)).all():
+    own, usual = np.asarray(own_points, dtype=np.float64), np.asarray(usual_points, dtype=np.float64)
+    silent = usual if unknown_points is None else np.asarray(unknown_points, dtype=np.float64)
+    if not all((np.isfinite(points) & (points >= 0)).all() for points in (usual, silent)):
         raise Final(
             "label: the usual spread of a bar is unknown or negative; every hour of the feed's table needs points of at least 0"
         )
-    return np.asarray(np.fmax(np.asarray(own_points, dtype=np.float64), usual) * point, dtype=np.float64)
+    # NaN is not above 0 either.
+    paid = np.fmax(np.where(own > 0, own, silent), usual)
+    return np.asarray(paid * np.asarray(point, dtype=np.float64), dtype=np.float64)
 
 
 def average_uniqueness(rows: I64, last_bar: I64, n_bars: int) -> F32:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from feature_store.clock import parse_rule
+from feature_store.clock import check_rule
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,15 +48,17 @@ class FeedSettings(BaseModel):
     model_config = FROZEN
     source: Literal["files", "terminal", "generator"] = "files"
     clock: str = "utc"
-    """Clock of the feed's server: utc, utc+2, eet, cet, ny, ny+7."""
+    """Clock of the feed's server: utc, utc+2, eet, cet, ny, ny+7; or several of them, see `clock.check_rule`."""
     symbols: dict[str, str] = {}
     """Our name to the broker's, case and suffix kept: EURUSD = "EURUSDm". Names not listed are the same on both sides."""
     commission_per_lot: float = Field(default=3.5, ge=0.0)
     """Account currency per lot and side, charged where the broker's own is unknown."""
+    spreads_from: str = ""
+    """Feed whose spread table stands in where this feed's own spreads cannot be believed; empty: usual retail spreads."""
     market: MarketSettings | None = None
 
     @field_validator("clock")
     @classmethod
     def _known_clock(cls, rule: str) -> str:
-        parse_rule(rule)
+        check_rule(rule)
         return rule

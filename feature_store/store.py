@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 
-from feature_store import _batches, spreads
-from feature_store._accept import sort_rows
+from feature_store import _batches, _reclock, spreads
 from feature_store._batches import SERIES, Batch
-from feature_store._connect import reading, writing
+from feature_store._connect import reading, spare_memory, writing
 from feature_store._errors import Final
+from feature_store._incoming import Content, Incoming, incoming
 from feature_store.bars import SCHEMA, bar_close, bar_open, epoch_s, resample, seconds
 from feature_store.clock import from_epoch
 from feature_store.spreads import SpreadTable
@@ -43,27 +45,36 @@ class Store:
         feed: str,
         symbol: str,
         timeframe: str,
-        bars: pl.DataFrame,
+        bars: pl.DataFrame | Iterable[pl.DataFrame],
         *,
         origin: str,
         sha256: str,
         clock_rule: str,
         at: datetime,
+        clock: Mapping[str, Any] | None = None,
+        content: Content | None = None,
+        notes: Sequence[str] = (),
     ) -> Batch:
         """The batch this ingest became, after one transaction that added new bars and overwrote changed ones.
 
-        bars: columns of `SCHEMA`, true UTC, any order. at: now; bars that close later are rejected as forming.
-        The same content a second time adds 0 and changes 0.
+        bars: one frame or several, columns of `SCHEMA`, true UTC, any order; a column `source_row` says where each
+        row stood in its source, else they are counted from 1. at: now; bars that close later are rejected as forming.
+        clock: how the rule was told. content: text of the rows asked for, kept with those that are rejected.
+        The same content a second time adds 0 and changes 0. Of several frames one at a time is held in memory.
         """
         _check_names(feed, symbol)
-        moment = _naive(at, "ingest moment").replace(tzinfo=UTC)
-        moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)  # as the table keeps it
-        rows = sort_rows(bars, timeframe, moment.timestamp())
-        kept = rows.accepted
-        with writing(self.path, wait_s=self.lock_wait_s) as connection:
+        moment = _to_ms(at, "ingest moment")
+        series = {"feed": feed, "symbol": symbol, "timeframe": timeframe}
+        with (
+            incoming(bars, timeframe, moment.timestamp(), content, self.path.parent) as rows,
+            writing(self.path, wait_s=self.lock_wait_s) as connection,
+        ):
             batch_id = _batches.next_id(connection)
-            series = {"feed": feed, "symbol": symbol, "timeframe": timeframe}
-            new, changed, same = _batches.upsert(connection, series, kept, batch_id)
+            if rows.long:
+                spare_memory(connection)
+            counts = _batches.upsert(connection, series, rows.accepted(), batch_id, rows.span)
+            if rows.rejects:
+                _batches.record_rejects(connection, batch_id, rows.rejected())
             batch = Batch(
                 id=batch_id,
                 feed=feed,
@@ -73,24 +84,60 @@ class Store:
                 sha256=sha256,
                 clock_rule=clock_rule,
                 ingested_at=moment,
-                rows_read=bars.height,
-                rows_new=new,
-                rows_changed=changed,
-                rows_same=same,
-                rows_rejected=sum(rows.rejects.values()),
-                spreads_cleared=rows.spreads_cleared,
-                first=kept["time"][0].replace(tzinfo=UTC) if kept.height else None,
-                last=kept["time"][-1].replace(tzinfo=UTC) if kept.height else None,
-                rejects=rows.rejects,
+                **_counted(rows, counts),
+                clock=dict(clock or {}),
+                notes=tuple(notes),
             )
             _batches.record(connection, batch)
         return batch
 
+    def reclock(
+        self,
+        feed: str,
+        rule: str | Mapping[int, str],
+        *,
+        symbol: str | None = None,
+        at: datetime,
+        clocks: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> list[Batch]:
+        """New batches that hold the bars of the feed's batches at the times of the right clock, all or none.
+
+        rule: for every batch of the feed (and symbol), or by batch number for some of them. Each batch is converted
+        back with the rule it was read by and forward with the new one; where that moves no bar nothing happens.
+        A bar that comes to stand where another one is, off the grid or in the future, is rejected with its reason.
+        clocks: by batch, how its rule was told. `undo` of a new batch brings the old times back. Raises `Final` for
+        an unknown feed, symbol or batch.
+        """
+        moment = _to_ms(at, "reclock moment")
+        with writing(self.path, wait_s=self.lock_wait_s) as connection:
+            found = _reclock.batches_of(connection, feed, symbol, rule)
+            rules = {batch.id: rule if isinstance(rule, str) else rule[batch.id] for batch in found}
+            return _reclock.move_all(connection, found, rules, clocks or {}, moment)
+
+    def batch_bars(self, batch_id: int) -> pl.DataFrame:
+        """Bars that the batch put into the store and that stand there now, columns of `SCHEMA`, in time order."""
+        with reading(self.path, wait_s=self.lock_wait_s) as connection:
+            _batches.find(connection, batch_id)
+            return _batches.bars_of(connection, batch_id)
+
+    def batch(self, batch_id: int) -> Batch:
+        """The batch of that number. Raises `Final` when there is none."""
+        with reading(self.path, wait_s=self.lock_wait_s) as connection:
+            return _batches.find(connection, batch_id)
+
+    def rejects(self, batch_id: int) -> pl.DataFrame:
+        """Rows of its source that the batch did not store: source_row, reason, time (UTC), content, in their order."""
+        query = "SELECT source_row, reason, time, content FROM rejects WHERE batch = $id ORDER BY source_row"
+        with reading(self.path, wait_s=self.lock_wait_s) as connection:
+            _batches.find(connection, batch_id)
+            return _frame(connection.sql(query, params={"id": batch_id}))
+
     def undo(self, batch_id: int) -> Batch:
-        """The batch, now undone: rows it added are gone, rows it overwrote are back.
+        """The batch, now undone: rows it added are gone, rows it overwrote or moved are back. Its rejects stay listed.
 
         Raises `Final` for an unknown batch, one undone before, or one whose rows a later batch changed: that one
-        must be undone first. Rows that a later batch only confirmed go too; ingest its source again to have them.
+        must be undone first. Batches of the same reclock that stand in the way are taken back too, and noted. Rows
+        that a later batch only confirmed go too; ingest its source again to have them.
         """
         with writing(self.path, wait_s=self.lock_wait_s) as connection:
             return _batches.take_back(connection, batch_id)
@@ -128,6 +175,12 @@ class Store:
         with reading(self.path, wait_s=self.lock_wait_s) as connection:
             return _base(connection, feed, symbol)
 
+    def feeds_of(self, symbol: str) -> list[str]:
+        """Feeds that hold bars of the symbol, in alphabetical order."""
+        query = "SELECT DISTINCT feed FROM bars WHERE symbol = $symbol ORDER BY feed"
+        with reading(self.path, wait_s=self.lock_wait_s) as connection:
+            return [feed for (feed,) in connection.execute(query, {"symbol": symbol}).fetchall()]
+
     def export(self, feed: str, symbol: str, timeframe: str, out: Path) -> int:
         """Rows written to the Parquet file `out`, which appears whole or not at all.
 
@@ -158,7 +211,7 @@ class Store:
             return _frame(connection.sql(query))
 
     def batches(self) -> pl.DataFrame:
-        """One row per ingest, oldest first, undone ones included; columns of `Batch`, rejects as JSON text."""
+        """One row per ingest, oldest first, undone ones included; columns of `Batch`; rejects, clock, notes as JSON text."""
         with reading(self.path, wait_s=self.lock_wait_s) as connection:
             return _frame(connection.sql("SELECT * FROM batches ORDER BY id"))
 
@@ -193,6 +246,25 @@ class Store:
             bars = _stored(connection, {"feed": feed, "symbol": symbol, "timeframe": base}, None, None)
             spec = _spec(connection, feed, symbol, bars["time"][-1].replace(tzinfo=UTC))
         return spreads.spread_table(bars, base, spec)
+
+
+def _to_ms(moment: datetime, what: str) -> datetime:
+    """The moment in UTC and as exact as the tables keep it."""
+    utc = _naive(moment, what).replace(tzinfo=UTC)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+def _counted(rows: Incoming, counts: tuple[int, int, int]) -> dict[str, Any]:
+    """What a batch says of the rows it came from. counts: new, changed and same ones."""
+    return {
+        "rows_read": rows.rows_read,
+        **dict(zip(("rows_new", "rows_changed", "rows_same"), counts, strict=True)),
+        "rows_rejected": sum(rows.rejects.values()),
+        "rejects": rows.rejects,
+        "spreads_cleared": rows.spreads_cleared,
+        "first": None if rows.first is None else rows.first.replace(tzinfo=UTC),
+        "last": None if rows.last is None else rows.last.replace(tzinfo=UTC),
+    }
 
 
 def _naive(moment: datetime, what: str) -> datetime:

@@ -41,6 +41,8 @@ _CURRENCIES = frozenset(
 )
 # name: (digits, units in one lot)
 _METALS = {"XAU": (2, 100.0), "XAG": (3, 5000.0), "XPT": (2, 100.0), "XPD": (2, 100.0)}
+_COINS = {"BTC": (2, 1.0), "ETH": (2, 1.0), "LTC": (2, 1.0), "BCH": (2, 1.0), "BNB": (2, 1.0), "SOL": (2, 1.0)}
+_COINS |= {"XRP": (5, 1.0), "ADA": (5, 1.0), "DOT": (3, 1.0), "XLM": (5, 1.0)}
 _DIGITS = {"JPY": 3, "HUF": 3, "THB": 3}
 
 
@@ -50,13 +52,18 @@ def is_pair(name: str) -> bool:
     return (base in _CURRENCIES or base in _METALS) and profit in _CURRENCIES and base != profit
 
 
+def is_crypto(name: str) -> bool:
+    """Whether `name` is a coin in a currency, by our name: BTCUSD, ETHEUR. It trades day and night."""
+    return name[:3] in _COINS and name[3:] in _CURRENCIES
+
+
 def assumed_spec(feed: str, symbol: str, *, commission_per_lot: float = 3.5) -> SymbolSpec:
-    """Usual specification of a currency pair or metal, marked `assumed`. Raises `Final` for other names."""
+    """Usual specification of a currency pair, metal or coin, marked `assumed`. Raises `Final` for other names."""
     name = symbol.upper()
-    if not is_pair(name):
+    if not (is_pair(name) or is_crypto(name)):
         raise Final(f"symbol {symbol!r}: no usual specification is known; give one in the feed's settings")
     base, profit = name[:3], name[3:]
-    digits, contract_size = _METALS.get(base, (_DIGITS.get(profit, 5), 100_000.0))
+    digits, contract_size = (_METALS | _COINS).get(base, (_DIGITS.get(profit, 5), 100_000.0))
     return SymbolSpec(
         feed=feed,
         symbol=name,

@@ -61,28 +61,67 @@ def ingest(
     feed: Annotated[str, typer.Option(help="Name under which these prices are kept.")] = "files",
     symbol: Annotated[str | None, typer.Option(help="Needed when neither file nor name tells.")] = None,
     timeframe: Timeframe = None,
-    clock: Annotated[str | None, typer.Option(help="Clock of the file: utc, utc+2, eet, cet, ny, ny+7.")] = None,
+    clock: Annotated[
+        str | None, typer.Option(help="Clock of the files: utc, utc+2, eet, cet, ny, ny+7 ... None: the bars tell it.")
+    ] = None,
+    side: Annotated[str | None, typer.Option(help="Side of files that hold one side and do not say which: bid or ask.")] = None,
+    ask_spread: Annotated[
+        float | None, typer.Option(min=0, help="Points taken off an ask file that has no bid file beside it.")
+    ] = None,
     undo: Annotated[int | None, typer.Option(help="Take back this batch.")] = None,
+    reclock: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="FEED RULE", help="Move what the feed has stored to the right clock; `infer`: the bars tell it."),
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Bring bars into the store: MetaTrader 5 exports, csv, Parquet, or a terminal. Every ingest can be undone."""
-    from flows.commands.data import ingest as command
+    """Bring bars into the store: exports of MetaTrader and others, csv, Parquet, or a terminal. Every ingest can be undone."""
+    from flows.commands.ingest import Asked
+    from flows.commands.ingest import ingest as command
 
-    command(_home(home), paths or [], feed=feed, symbol=symbol, timeframe=timeframe, clock=clock, undo=undo, as_json=as_json)
+    asked = Asked(symbol, timeframe, clock, side, ask_spread)
+    command(_home(home), paths or [], feed=feed, asked=asked, undo=undo, reclock=reclock, as_json=as_json)
 
 
 @app.command(rich_help_panel=DATA)
 def data(
-    quality: Annotated[bool, typer.Option("--quality", help="Report gaps, duplicates, spreads, stale runs and jumps.")] = False,
+    quality: Annotated[bool, typer.Option("--quality", help="Report gaps, spreads, jumps, stale quotes, the clock.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write each series' report as a page with pictures.")] = False,
     batches: Annotated[bool, typer.Option("--batches", help="List every ingest.")] = False,
+    rejects: Annotated[int | None, typer.Option(metavar="BATCH", help="The rows this ingest did not store, and why.")] = None,
+    feed: Annotated[str | None, typer.Option(help="Only this feed.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.")] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """What the store holds."""
+    """What the store holds, and what is odd about it."""
+    if rejects is not None:
+        from flows.commands.ingest import rejects as show_rejects
+
+        show_rejects(_home(home), rejects, as_json)
+        return
     from flows.commands.data import data as command
 
-    command(_home(home), quality=quality, batches=batches, as_json=as_json)
+    command(_home(home), quality=quality or html, html=html, batches=batches, feed=feed, symbol=symbol, as_json=as_json)
+
+
+@app.command(rich_help_panel=DATA)
+def feeds(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[compare A B | map FEED]", help="None: list them. Two feeds to compare, or one to map."),
+    ] = None,
+    symbol: Annotated[str | None, typer.Option(help="This one only.")] = None,
+    timeframe: Timeframe = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Write what `map` proposes into tradewind.toml.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Feeds: list them, compare two of one symbol, or propose what a broker calls our symbols."""
+    from flows.commands.feeds import feeds as command
+
+    command(_home(home), words or [], symbol=symbol, timeframe=timeframe, confirm=confirm, as_json=as_json)
 
 
 @app.command(rich_help_panel=DATA)
@@ -101,11 +140,34 @@ def export(
 
 
 @app.command(rich_help_panel=DATA)
-def features(pipeline: Pipeline = None, home: Home = None, as_json: Json = False) -> None:
-    """The features: what each means, how far it looks back, and which ones a pipeline uses."""
-    from flows.commands.data import features as command
+def features(
+    names: Annotated[list[str] | None, typer.Argument(help="Features or groups of them. None: all.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Try them: no look-ahead, live as history, scale. Generated and stored bars.")
+    ] = False,
+    page: Annotated[bool, typer.Option("--page", help="Write a page about them on stored bars.")] = False,
+    pipeline: Pipeline = None,
+    feed: Annotated[str | None, typer.Option(help="Stored bars to use, when several feeds have some.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Stored bars to use, for example EURUSD.")] = None,
+    timeframe: Timeframe = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """The features, your own too: what each means, which ones a pipeline uses, whether they keep the contracts."""
+    from flows.commands.features import features as command
 
-    command(_home(home), pipeline=pipeline, as_json=as_json)
+    code = command(
+        _home(home),
+        names or [],
+        check=check,
+        page=page,
+        pipeline=pipeline,
+        feed=feed,
+        symbol=symbol,
+        timeframe=timeframe,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
 
 
 @app.command(rich_help_panel=LEARN)
@@ -224,6 +286,22 @@ _control("halt", "No new orders, at once. Stays until `resume`.")
 _control("reduce", "Only orders that close. Stays until `resume`.")
 _control("resume", "Trade again after `halt`, `reduce` or a risk rule. Only a person does this.")
 _control("flatten", "Close every position this account's trader opened, then halt.")
+
+
+verify_app = typer.Typer(no_args_is_help=True, help="Measure what the product claims, on made-up cases with known truth.")
+app.add_typer(verify_app, name="verify", rich_help_panel=LOOK)
+
+
+@verify_app.command("clock")
+def verify_clock(
+    cases: Annotated[int, typer.Option(help="How many made-up files.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Other files.", min=0)] = 1,
+    as_json: Json = False,
+) -> None:
+    """How often the clock of a file is told, refused or told wrong; fails when any is wrong."""
+    from flows.commands.verify import clock as command
+
+    raise typer.Exit(command(cases=cases, seed=seed, as_json=as_json))
 
 
 @app.command(rich_help_panel=LOOK)

@@ -29,11 +29,11 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, default=str, allow_nan=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column is text, the others are numbers."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str] = ()) -> None:
+    """A table on stdout; the first column and those in `text` are text, the others are numbers."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        table.add_column(column, justify="left" if number == 0 or column in text else "right", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
     out.print(table)

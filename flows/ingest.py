@@ -38,5 +38,5 @@ def ingest(feed: str, timeframe: str = "M1", home: Path | None = None, terminal:
     batches = tasks_ingest.ingest_terminal(
         place.store, feed, chosen, terminal, symbols, timeframe, clock or SystemClock(), lock_wait_s=settings.lock_wait_s
     )
-    tasks_ingest.quality(place.store, feed, symbols, lock_wait_s=settings.lock_wait_s)
+    tasks_ingest.quality(place.store, feed, symbols, lock_wait_s=settings.lock_wait_s, pages=place.quality)
     return batches

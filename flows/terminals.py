@@ -140,7 +140,7 @@ def _stored_broker(
 
     store = Store(root / "bars.duckdb", lock_wait_s=lock_wait_s)
     stored = store.inventory().filter(feed=account.feed)
-    bars = {s: _with_spreads(store, account.feed, s) for s in sorted(set(stored["symbol"].to_list()))}
+    bars = {s: _with_spreads(store, account.feed, s, feed) for s in sorted(set(stored["symbol"].to_list()))}
     missing = sorted({line.symbol for line in account.lines} - set(bars))
     if missing:
         raise FlowError(f"feed {account.feed!r} has no bars of {', '.join(missing)}; ingest them first")
@@ -163,9 +163,11 @@ def _stored_broker(
     return _broker(tuple(SymbolConfig.from_spec(spec) for spec in specs), bars, start, "ny+7", bases.pop(), about, memory)
 
 
-def _with_spreads(store: Any, feed: str, symbol: str) -> pl.DataFrame:
-    """Stored bars, each with a spread: where none is known, or 0 stands for that, the feed's usual one of the hour."""
+def _with_spreads(store: Any, feed: str, symbol: str, settings: FeedSettings) -> pl.DataFrame:
+    """Stored bars, each with a spread: where none is known, or 0 stands for that, what a backtest charges there."""
+    from tasks.costs import spread_table
+
     bars: pl.DataFrame = store.bars(feed, symbol, store.base_timeframe(feed, symbol))
-    usual = np.ceil(store.spread_table(feed, symbol).at(epoch_s(bars["time"]))).astype(np.int32)
+    silent = np.ceil(spread_table(store, feed, symbol, settings).high_at(epoch_s(bars["time"]))).astype(np.int32)
     own = bars["spread_points"].fill_null(0).to_numpy()
-    return bars.with_columns(pl.Series("spread_points", np.where(own > 0, own, usual), dtype=pl.Int32))
+    return bars.with_columns(pl.Series("spread_points", np.where(own > 0, own, silent), dtype=pl.Int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -181,12 +182,17 @@ class ModelFamily(ABC):
 
 _FOLDER = Path(__file__).parent
 _LARGEST_TOLERANCE = 1e-4
+# The same rule as in feature_store/features/_extension_source.py, which this room cannot import; a test holds them together.
+_FEATURES = re.compile(
+    r"^\s*(?:from\s+feature_store\.features\b|import\s+feature_store\.features\b|from\s+feature_store\s+import\s.*\bfeatures\b)",
+    re.MULTILINE,
+)
 
 
 def family_names(extensions: Path | None = None) -> list[str]:
     """Names of all families: this folder's files, then those of the user's `extensions/` folder."""
     own = _names_in(_FOLDER)
-    extra = _names_in(extensions) if extensions is not None and extensions.is_dir() else []
+    extra = _families_in(extensions) if extensions is not None and extensions.is_dir() else []
     clash = set(own) & set(extra)
     if clash:
         raise Final(f"extension {', '.join(sorted(clash))} in {extensions} bears the name of a built-in family; rename the file")
@@ -210,6 +216,14 @@ def get(name: str, extensions: Path | None = None) -> ModelFamily:
 
 def _names_in(folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+def _families_in(extensions: Path) -> list[str]:
+    """Names of the user's files, without those of features, which stand in the same folder and import them.
+
+    Told from the text: a file is imported only when it is asked for."""
+    texts = {name: (extensions / f"{name}.py").read_text(encoding="utf-8", errors="replace") for name in _names_in(extensions)}
+    return [name for name, text in texts.items() if not _FEATURES.search(text)]
 
 
 def _load_extension(name: str, folder: Path) -> ModuleType:

@@ -13,7 +13,7 @@ from feature_store._arrays import F32
 from feature_store._errors import Retryable as NotYet
 from feature_store.atr import atr
 from feature_store.bars import bar_close, bar_open, seconds
-from feature_store.features import BaseBars, FeatureSet, FeatureSpec, LiveFeatures, live_windows
+from feature_store.features import EXTENSIONS, BaseBars, FeatureSet, FeatureSpec, LiveFeatures, live_windows
 from serving import decision
 from serving._errors import Final
 from serving.bundle import Alias, Bundle, load_current, pointers
@@ -184,7 +184,8 @@ class Library:
             bundle = load_current(self._home, pipeline, alias=self._alias, live=self._live)
             model = OnnxModel.load(bundle.model)
             named = {*model.manifest.symbols, *model.manifest.context}
-            features = feature_set_of(model.manifest, {name: self._point_of(name) for name in named})
+            points = {name: self._point_of(name) for name in named}
+            features = feature_set_of(model.manifest, points, extensions=self._home / EXTENSIONS)
             model.require(features.hash)
             self._loaded[bundle.sha256] = (bundle, model, features)
             digest = bundle.sha256
@@ -196,12 +197,12 @@ class Library:
         return pointers(self._home, pipeline, alias=self._alias)[0]
 
 
-def feature_set_of(manifest: Manifest, points: Mapping[str, float]) -> FeatureSet:
-    """The feature set that the manifest names; its hash still has to be compared."""
+def feature_set_of(manifest: Manifest, points: Mapping[str, float], *, extensions: Path | None = None) -> FeatureSet:
+    """The feature set that the manifest names, the user's own features from `extensions`; its hash still has to be compared."""
     flags = {f"is_{symbol.lower()}" for symbol in manifest.symbols} if len(manifest.symbols) > 1 else set()
     names = tuple(name for name in manifest.features if name not in flags)
     spec = FeatureSpec(names=names, timeframe=manifest.timeframe, context_symbols=manifest.context, symbols=manifest.symbols)
-    return FeatureSet(spec, points=points)
+    return FeatureSet(spec, points=points, extensions=extensions)
 
 
 def line_name(pipeline: str, symbol: str) -> str:

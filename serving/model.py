@@ -73,7 +73,7 @@ class OnnxModel:
         if self.manifest.feature_hash != feature_hash:
             raise Final(
                 f"{self.manifest.pipeline}/{self.manifest.family} learned feature set {self.manifest.feature_hash}, "
-                f"these rows are of {feature_hash}; retrain, or start the version that trained it"
+                f"these rows are of {feature_hash}; retrain, or bring back the version and the extensions that trained it"
             )
 
     def probabilities(self, windows: FloatArray, position: FloatArray | None = None) -> FloatArray:

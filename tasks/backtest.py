@@ -16,7 +16,6 @@ from feature_store.bars import epoch_s
 from feature_store.clock import from_epoch
 from feature_store.features import FeatureSet, FeatureSpec
 from feature_store.settings import FeedSettings
-from feature_store.store import Store
 from model_zoo._family import Samples
 from serving import bundle
 from serving.backtest import BacktestResult, LineInput, prepare, run
@@ -26,6 +25,7 @@ from serving.settings import RiskSettings
 from tasks import progress
 from tasks._errors import Final
 from tasks._step import step
+from tasks.costs import CHARGED, in_whole_points
 from tasks.dataset import Dataset, load
 from tasks.home import Home
 from tasks.record import latest_report
@@ -90,20 +90,20 @@ def backtest(
             manifest.symbols,
         ),
         points={s: r.spec.point for s, r in dataset.rows.items()},
+        extensions=home.extensions,
     )
     onnx.require(feature_set.hash)
     lines = []
     for number, symbol in enumerate(manifest.symbols):
         progress.tell("backtest", number, len(manifest.symbols), symbol)
         lines.append(_line(dataset, feature_set, onnx, symbol, span))
-    store = Store(home.store, lock_wait_s=lock_wait_s)
     first_s = min(int(line.open_s[0]) for line in lines)
-    bars = {s: _from(r.bars, first_s, span[1]) for s, r in dataset.rows.items()}
+    bars = {s: _from(in_whole_points(r.bars, r.spread, r.spec.point), first_s, span[1]) for s, r in dataset.rows.items()}
     data = prepare(
         bars,
         manifest.timeframe,
         {s: r.spec for s, r in dataset.rows.items()},
-        {s: store.spread_table(settings.feed, s).points for s in dataset.rows},
+        dict.fromkeys(dataset.rows, CHARGED),
         lines,
         feed=settings.feed,
         currency=manifest.account_currency,

@@ -13,16 +13,18 @@ import polars as pl
 
 from feature_store.atr import atr
 from feature_store.bars import bar_close, epoch_s, resample
-from feature_store.features import FeatureSet, FeatureSpec
-from feature_store.labels import LabelSpec, charged_spread, label_trades
+from feature_store.features import FeatureSet, FeatureSpec, all_features
+from feature_store.labels import Labels, LabelSpec, label_trades
 from feature_store.settings import FeedSettings
 from feature_store.snapshot import SymbolPart, write_snapshot
+from feature_store.spreads import SpreadTable
 from feature_store.store import Store
 from feature_store.symbols import SymbolSpec
 from serving.conversion import COMMON, rate_series
 from tasks import progress
 from tasks._errors import Final
 from tasks._step import step
+from tasks.costs import BarCosts, bar_costs, specs_between, spread_table
 from tasks.home import Home
 from tasks.settings import PipelineSettings
 
@@ -33,11 +35,21 @@ F64 = npt.NDArray[np.float64]
 class Rows:
     """One symbol's bars of the pipeline's timeframe with what the labels and the backtest need beside them."""
 
-    spec: SymbolSpec
+    specs: tuple[SymbolSpec, ...]  # in force over these bars, oldest first
     bars: pl.DataFrame
     close_s: npt.NDArray[np.int64]
-    spread: F64  # price units, the larger of the bar's own and the feed's table
-    spread_source: str
+    costs: BarCosts  # of each bar, as of it
+    table: SpreadTable
+
+    @property
+    def spec(self) -> SymbolSpec:
+        """The newest specification."""
+        return self.specs[-1]
+
+    @property
+    def spread(self) -> F64:
+        """Spread that each bar pays, price units: the larger of its own and the feed's table."""
+        return self.costs.spread
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,8 @@ def load(
         if bars.is_empty():
             raise Final(f"{symbol}: feed {pipeline.feed!r} has no bars between {start or 'its start'} and {end or 'its end'}")
         base[symbol] = bars
-        rows[symbol] = _rows(store, pipeline, feed, symbol, bars)
+        longer = resample(bars, pipeline.timeframe)
+        rows[symbol] = rows_of(store, pipeline.feed, feed, symbol, longer, pipeline.timeframe)
     return Dataset(base=base, rows=rows, base_timeframe=store.base_timeframe(pipeline.feed, pipeline.symbols[0]))
 
 
@@ -96,16 +109,13 @@ def _span(start: date | None, end: date | None, until: datetime | None) -> tuple
     return first, last
 
 
-def _rows(store: Store, pipeline: PipelineSettings, feed: FeedSettings, symbol: str, base: pl.DataFrame) -> Rows:
-    bars = resample(base, pipeline.timeframe)
+def rows_of(store: Store, feed: str, settings: FeedSettings, symbol: str, bars: pl.DataFrame, timeframe: str) -> Rows:
+    """A symbol's bars of `timeframe` with what they cost; at least one bar."""
     opens = epoch_s(bars["time"])
-    close_s = bar_close(opens, pipeline.timeframe)
-    spec = store.symbol(pipeline.feed, symbol, datetime.fromtimestamp(int(close_s[-1]), UTC))
-    if spec.source == "assumed":
-        spec = replace(spec, commission_per_lot=feed.commission_per_lot)
-    table = store.spread_table(pipeline.feed, symbol)
-    own = bars["spread_points"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    return Rows(spec, bars, close_s, charged_spread(own, table.at(opens), spec.point), table.source)
+    close_s = bar_close(opens, timeframe)
+    specs = specs_between(store, feed, symbol, int(opens[0]), int(close_s[-1]), settings)
+    table = spread_table(store, feed, symbol, settings)
+    return Rows(tuple(specs), bars, close_s, bar_costs(bars, specs, table), table)
 
 
 def rates(dataset: Dataset, currency: str, account_currency: str, at_s: npt.NDArray[np.int64]) -> tuple[F64, F64]:
@@ -125,9 +135,11 @@ def cost_source(dataset: Dataset, symbols: tuple[str, ...], feed: FeedSettings) 
 
     A real terminal does not tell its commission: there it is the user's word when the feed's settings state one.
     """
-    specs = {dataset.rows[s].spec.source for s in symbols}
-    if "assumed" in specs or any(dataset.rows[s].spread_source == "assumed" for s in symbols):
+    rows = [dataset.rows[s] for s in symbols]
+    if any(r.table.source == "assumed" or any(spec.source == "assumed" for spec in r.specs) for r in rows):
         return "assumed"
+    if any(r.table.lender for r in rows):
+        return "user"
     if feed.source == "generator":
         return "broker"
     return "user" if "commission_per_lot" in feed.model_fields_set else "assumed"
@@ -147,7 +159,7 @@ def build_snapshot(
     home = Home(home_root)
     progress.tell("snapshot", 0, len(pipeline.symbols))
     dataset = load(home, pipeline, feed, lock_wait_s=lock_wait_s, until=until)
-    feature_set = feature_set_of(pipeline, {s: r.spec.point for s, r in dataset.rows.items()})
+    feature_set = feature_set_of(pipeline, {s: r.spec.point for s, r in dataset.rows.items()}, extensions=home.extensions)
     label_spec = LabelSpec(**pipeline.label.model_dump())
     parts = []
     for done, symbol in enumerate(pipeline.symbols):
@@ -161,6 +173,7 @@ def build_snapshot(
         "base_timeframe": dataset.base_timeframe,
         "feature_spec": feature_set.spec.as_dict(),
         "specs": {s: _spec_words(dataset.rows[s].spec) for s in pipeline.symbols},
+        "spreads": {s: dataset.rows[s].table.evidence for s in pipeline.symbols},
     }
     return write_snapshot(
         home.snapshots,
@@ -174,12 +187,24 @@ def build_snapshot(
     )
 
 
-def feature_set_of(pipeline: PipelineSettings, points: dict[str, float]) -> FeatureSet:
-    """The features of a pipeline: all that its timeframe and context allow."""
+def feature_set_of(pipeline: PipelineSettings, points: dict[str, float], *, extensions: Path | None = None) -> FeatureSet:
+    """The features of a pipeline: those it names, by default all that its timeframe and context allow, the user's own too."""
     spec = FeatureSpec(
         names=None, timeframe=pipeline.timeframe, context_symbols=pipeline.context_symbols, symbols=pipeline.symbols
     )
-    return FeatureSet(spec, points=points)
+    if pipeline.features != ("all",):
+        spec = replace(spec, names=_named(pipeline, extensions))
+    return FeatureSet(spec, points=points, extensions=extensions)
+
+
+def _named(pipeline: PipelineSettings, extensions: Path | None) -> tuple[str, ...]:
+    """Names that the pipeline's words stand for; a group stands for its features that timeframe and context allow."""
+    allowed = {*feature_set_of(pipeline.model_copy(update={"features": ("all",)}), {}, extensions=extensions).names}
+    groups: dict[str, list[str]] = {}
+    for feature in all_features(extensions):
+        if feature.name in allowed:
+            groups.setdefault(feature.group, []).append(feature.name)
+    return tuple(dict.fromkeys(name for word in pipeline.features for name in groups.get(word, [word])))
 
 
 def _spec_words(spec: SymbolSpec) -> dict[str, Any]:
@@ -196,15 +221,9 @@ def _part(
     if not bars["time"].equals(computed["time"]):
         raise Final(f"{symbol}: features and bars do not stand on the same times; this is a fault, please report it")
     open_, high, low, close = (bars[c].to_numpy() for c in ("open", "high", "low", "close"))
-    gain, loss = rates(dataset, rows.spec.profit_currency, pipeline.account_currency, close_s)
-    commission = 2.0 * rows.spec.commission_per_lot / rows.spec.contract_size / ((gain + loss) / 2.0)
-    if np.isnan(commission).all():
-        raise Final(f"{symbol}: no rate from {rows.spec.profit_currency} to {pipeline.account_currency} at any bar")
-    # The first bars may lie before the converting pair begins; their cost is the first one known.
-    commission = pl.Series(commission).fill_nan(None).backward_fill().to_numpy()
-    labels = label_trades(
-        open_, high, low, close, close_s, atr(high, low, close, label_spec.atr_bars), spread, commission, label_spec
-    )
+    gain, loss = rates(dataset, rows.spec.profit_currency, pipeline.account_currency, rows.close_s)
+    labels = label_rows(rows, gain, loss, label_spec, count=computed.height)
+    gain, loss = gain[: computed.height], loss[: computed.height]
     return SymbolPart(
         feed=pipeline.feed,
         symbol=symbol,
@@ -214,3 +233,18 @@ def _part(
         segment_starts=np.array([0], dtype=np.int64),
         prices=np.column_stack([open_, high, low, close, spread, gain, loss]),
     )
+
+
+def label_rows(rows: Rows, gain: F64, loss: F64, spec: LabelSpec, *, count: int) -> Labels:
+    """Labels of a symbol's first `count` bars from its own prices and costs.
+
+    gain, loss: rates of its profit currency in the account's at each bar. Raises `Final` when there is none at all.
+    """
+    commission = rows.costs.commission_price((gain + loss) / 2.0)[:count]
+    if np.isnan(commission).all():
+        raise Final(f"{rows.spec.symbol}: no rate from {rows.spec.profit_currency} to the account's currency at any bar")
+    # The first bars may lie before the converting pair begins; their cost is the first one known.
+    commission = pl.Series(commission).fill_nan(None).backward_fill().to_numpy()
+    open_, high, low, close = (rows.bars[c].to_numpy()[:count] for c in ("open", "high", "low", "close"))
+    unit = atr(high, low, close, spec.atr_bars)
+    return label_trades(open_, high, low, close, rows.close_s[:count], unit, rows.spread[:count], commission, spec)

@@ -37,6 +37,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def quality(self) -> Path:
+        """Quality pages, one for each series."""
+        return self.reports / "quality"
+
+    @property
     def mlflow_database(self) -> Path:
         return self.root / "mlflow.sqlite"
 

@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from feature_store.bars import seconds
 from feature_store.clock import Clock
-from feature_store.quality import QualityReport, report
 from feature_store.settings import FeedSettings
+from feature_store.sources._raw import RawBars, Side, going_on
 from feature_store.sources._source import SourceBars, read_path
 from feature_store.sources.terminal import read_terminal
 from feature_store.store import Batch, Store
 from feature_store.symbols import SymbolSpec
 from serving.terminal.broker import Broker
-from tasks import artifacts, progress
+from tasks import progress
 from tasks._step import step
+from tasks.clocks import Told, in_utc, retell, tell_clock
+from tasks.quality import quality as quality
 
 # Bars fetched again behind the newest stored one: a broker may still correct its latest.
 _OVERLAP_BARS = 100
 
 
-def _keep(store: Store, feed: str, found: Iterator[SourceBars], at: datetime) -> list[Batch]:
-    batches: list[Batch] = []
-    for part in found:
-        progress.tell("ingest", len(batches), 0, f"{part.symbol} {part.timeframe}: {part.bars.height:,} rows")
-        batches.append(
-            store.ingest(
-                feed,
-                part.symbol,
-                part.timeframe,
-                part.bars,
-                origin=part.origin,
-                sha256=part.sha256,
-                clock_rule=part.clock_rule,
-                at=at,
-            )
-        )
-    return batches
+@dataclass(frozen=True)
+class Ingested:
+    """What became of files: the batches stored, a line for each file that was not, and what speaks against a clock."""
+
+    batches: list[Batch]
+    refused: list[str]
+    warnings: list[str]
 
 
 @step("ingest files into {feed}")
@@ -54,10 +48,71 @@ def ingest_files(
     clock_rule: str | None,
     at: datetime,
     lock_wait_s: float,
-) -> list[Batch]:
-    """The batches that these files, folders or globs became. Every path is read before any is stored."""
-    found = [part for path in paths for part in read_path(Path(path), symbol=symbol, timeframe=timeframe, clock_rule=clock_rule)]
-    return _keep(Store(store_path, lock_wait_s=lock_wait_s), feed, iter(found), at)
+    side: Side | None = None,
+    ask_spread_points: float | None = None,
+) -> Ingested:
+    """What these files, folders or globs became. A file that is refused leaves nothing behind and stops no other.
+
+    clock_rule: of all of them; None asks the content, then the bars. side, ask_spread_points: see `read_path`.
+    """
+    store = Store(store_path, lock_wait_s=lock_wait_s)
+    done = Ingested([], [], [])
+    raws = read_path(
+        *(Path(path) for path in paths),
+        symbol=symbol,
+        timeframe=timeframe,
+        clock_rule=clock_rule,
+        side=side,
+        ask_spread_points=ask_spread_points,
+        refused=done.refused.append,
+    )
+    for raw in raws:
+        progress.tell("ingest", len(done.batches), 0, f"{raw.symbol} {raw.timeframe}: {raw.origin}")
+        with going_on(done.refused.append):
+            told = tell_clock(store, feed, raw, given=clock_rule)
+            done.batches.append(_store_raw(store, feed, raw, told, at))
+            if told.warning:
+                done.warnings.append(f"{raw.origin}: {told.warning}")
+    return done
+
+
+def _store_raw(store: Store, feed: str, raw: RawBars, told: Told, at: datetime) -> Batch:
+    label = (f"{raw.label}, read by clock {told.rule}",) if raw.label else ()
+    return store.ingest(
+        feed,
+        raw.symbol,
+        raw.timeframe,
+        _frames_in_utc(raw, told.rule),
+        origin=raw.origin,
+        sha256=raw.sha256,
+        clock_rule=told.rule,
+        at=at,
+        clock=told.clock,
+        content=raw.content,
+        notes=label + raw.notes,
+    )
+
+
+def _frames_in_utc(raw: RawBars, rule: str) -> Iterator[pl.DataFrame]:
+    rows = 0
+    for frame in raw.chunks():
+        yield in_utc(frame, rule)
+        rows += frame.height
+        progress.tell("read", rows, 0, f"{raw.symbol} {raw.timeframe}: {rows:,} rows")
+
+
+@step("reclock {feed}")
+def reclock(store_path: Path, feed: str, rule: str, *, symbol: str | None, at: datetime, lock_wait_s: float) -> Ingested:
+    """The batches that hold the feed's bars at the times of `rule`, `infer`: of the clock that the bars tell.
+
+    All of them or none are stored. Where the bars do not tell, the line is among the refused ones.
+    """
+    store = Store(store_path, lock_wait_s=lock_wait_s)
+    if rule != "infer":
+        return Ingested(store.reclock(feed, rule, symbol=symbol, at=at), [], [])
+    told = retell(store, feed, symbol)
+    moved = store.reclock(feed, told.rules, symbol=symbol, at=at, clocks=told.clocks)
+    return Ingested(moved, list(told.refused), [])
 
 
 @step("ingest {feed} from its terminal")
@@ -96,10 +151,23 @@ def ingest_terminal(
             clock=clock,
             start=_from(store, feed, symbol, timeframe),
         )
-        batches += _keep(store, feed, bars, clock.now_utc())
+        batches += [_store_part(store, feed, part, clock.now_utc()) for part in bars]
         _keep_spec(store, broker.spec(symbol), timeframe)
     progress.tell("ingest", len(names), len(names))
     return batches
+
+
+def _store_part(store: Store, feed: str, part: SourceBars, at: datetime) -> Batch:
+    return store.ingest(
+        feed,
+        part.symbol,
+        part.timeframe,
+        part.bars,
+        origin=part.origin,
+        sha256=part.sha256,
+        clock_rule=part.clock_rule,
+        at=at,
+    )
 
 
 def _keep_spec(store: Store, spec: SymbolSpec, timeframe: str) -> None:
@@ -119,16 +187,3 @@ def _from(store: Store, feed: str, symbol: str, timeframe: str) -> datetime | No
         return None
     newest: datetime = there["last"][0].replace(tzinfo=UTC)
     return newest - timedelta(seconds=_OVERLAP_BARS * seconds(timeframe))
-
-
-@step("quality of {feed}")
-def quality(store_path: Path, feed: str, symbols: Sequence[str], *, lock_wait_s: float) -> list[QualityReport]:
-    """What is odd about the stored bars of each symbol, in the timeframe they are stored in."""
-    store = Store(store_path, lock_wait_s=lock_wait_s)
-    reports = []
-    for symbol in symbols:
-        timeframe = store.base_timeframe(feed, symbol)
-        reports.append(report(store.bars(feed, symbol, timeframe), feed, symbol, timeframe))
-    text = "\n\n".join("\n".join(f"- {line}" for line in r.lines()) for r in reports)
-    artifacts.publish_markdown("data-quality", text, f"Quality of the bars of feed {feed}")
-    return reports

@@ -16,13 +16,11 @@ from feature_store.symbols import SymbolSpec
 from serving.backtest import BacktestResult, LineInput, prepare, run
 from serving.decision import DecisionSpec
 from serving.settings import RiskSettings
+from tasks.costs import CHARGED, in_whole_points
 from tasks.settings import PipelineSettings
 
 IntArray = npt.NDArray[np.int64]
 F32 = npt.NDArray[np.float32]
-
-_FREE = np.zeros(24)
-"""No spread table: a snapshot's spread column is already the larger of the bar's own and the feed's table."""
 
 
 def replay(
@@ -64,7 +62,7 @@ def replay(
         bars,
         snapshot.manifest.timeframe,
         specs,
-        dict.fromkeys(names, _FREE),
+        dict.fromkeys(names, CHARGED),
         lines,
         feed=snapshot.manifest.feeds[0],
         currency=pipeline.account_currency,
@@ -90,6 +88,5 @@ def spec_of(snapshot: Snapshot, symbol: str) -> SymbolSpec:
 
 def _frame(opens: IntArray, price: dict[str, npt.NDArray[np.float64]], point: float) -> pl.DataFrame:
     columns: dict[str, Any] = {name: price[name] for name in ("open", "high", "low", "close")}
-    # Rounded up to whole points: never cheaper than the snapshot's spread.
-    columns["spread_points"] = np.ceil(price["spread"] / point - 1e-6).astype(np.int32)
-    return conform(pl.DataFrame(columns).with_columns(pl.Series("time", opens * 1000).cast(pl.Datetime("ms"))))
+    bars = pl.DataFrame(columns).with_columns(pl.Series("time", opens * 1000).cast(pl.Datetime("ms")))
+    return conform(in_whole_points(bars, price["spread"], point))

@@ -10,15 +10,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from tasks.home import write_text
+from tasks._page import chips, figure_card, table, write_document
 from tasks.results import RetrainReport
 
 _TRADES = 40
-_COLOURS = ("#1f6f8b", "#c8553d", "#588157", "#8e6c8a", "#d4a373", "#3d405b", "#81b29a")
-
-_STYLE = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,7 @@ def write_page(path: Path, report: RetrainReport, *, account: AccountPage | None
     if quality:
         parts.append("<h2>Data quality</h2><div class=card>" + "<br>".join(escape(line) for line in quality) + "</div>")
     body = "\n".join(parts)
-    title = f"Tradewind: {escape(report.pipeline)} {escape(report.as_of)}"
-    write_text(
-        path,
-        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title>"
-        f"<style>{_STYLE}</style><script>{get_plotlyjs()}</script></head><body><main>{body}</main></body></html>",
-    )
+    write_document(path, f"Tradewind: {report.pipeline} {report.as_of}", body)
     return path
 
 
@@ -62,8 +52,8 @@ def _head(report: RetrainReport) -> str:
         f"feed {report.feed}",
         f"{', '.join(report.symbols)} {report.timeframe}",
     ]
-    chips = "".join(f"<span>{escape(w)}</span>" for w in [*words, f"as of {report.as_of}", f"snapshot {report.snapshot}"])
-    return f"<h1>Pipeline {escape(report.pipeline)}</h1><div class=words>{chips}</div>"
+    facts = chips([*words, f"as of {report.as_of}", f"snapshot {report.snapshot}"])
+    return f"<h1>Pipeline {escape(report.pipeline)}</h1>{facts}"
 
 
 def _verdict(report: RetrainReport) -> str:
@@ -100,32 +90,13 @@ def _leaderboard(report: RetrainReport) -> str:
     for row in report.rows():
         cells = [f"<b>{escape(row['family'])}</b>", *(_cell(row[key], pattern) for _, key, pattern in _COLUMNS)]
         lines.append("".join(f"<td>{cell}" for cell in [*cells, escape(row["device"]), escape(row["verdict"])]))
-    table = _table(titles, lines)
+    board = table(titles, lines)
     reasons = [f"<td><b>{escape(r['family'])}</b><td class=text>{escape(r['reason'])}" for r in report.rows()]
     note = (
         "<p class=sub>Out of sample unless a column says holdout; low and high bound the AUC with 90 % confidence "
         "(block bootstrap). Every number is computed from the ONNX file.</p>"
     )
-    return f"<h2>Leaderboard</h2><div class=card>{table}{note}</div><h2>Why</h2><div class=card>{_table([], reasons)}</div>"
-
-
-def _table(titles: Sequence[str], rows: Sequence[str]) -> str:
-    head = "<tr>" + "".join(f"<th>{escape(title)}" for title in titles) + "</tr>" if titles else ""
-    return f"<table>{head}" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
-
-
-def _figure(figure: go.Figure, title: str, height: int = 340) -> str:
-    figure.update_layout(
-        title={"text": title, "font": {"size": 15}},
-        height=height,
-        margin={"l": 60, "r": 20, "t": 48, "b": 44},
-        template="plotly_white",
-        colorway=_COLOURS,
-        legend={"orientation": "h", "y": -0.18},
-        font={"family": "system-ui, Segoe UI, sans-serif", "size": 13},
-    )
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    return f"<div class=card>{html}</div>"
+    return f"<h2>Leaderboard</h2><div class=card>{board}{note}</div><h2>Why</h2><div class=card>{table([], reasons)}</div>"
 
 
 def _figures(report: RetrainReport) -> str:
@@ -151,7 +122,7 @@ def _intervals(report: RetrainReport) -> str:
         )
     figure.add_vline(x=0.5, line_dash="dash", line_color="#999")
     figure.update_xaxes(title="direction AUC, 90 % block-bootstrap interval; 0.5 is a coin")
-    return _figure(figure, "How well is the direction told?")
+    return figure_card(figure, "How well is the direction told?")
 
 
 def _reliability(report: RetrainReport) -> str:
@@ -164,7 +135,7 @@ def _reliability(report: RetrainReport) -> str:
         x=[min(ends), max(ends)], y=[min(ends), max(ends)], mode="lines", line={"dash": "dash", "color": "#999"}, name="perfect"
     )
     figure.update_xaxes(title="predicted share of long").update_yaxes(title="share that was long")
-    return _figure(figure, "Reliability, out of sample")
+    return figure_card(figure, "Reliability, out of sample")
 
 
 def _times(curve: np.ndarray[Any, Any]) -> list[str]:
@@ -177,7 +148,7 @@ def _equity(report: RetrainReport) -> str:
         curve = np.array(family.equity, dtype=np.float64).reshape(-1, 2)
         figure.add_scatter(x=_times(curve), y=curve[:, 1], mode="lines", name=family.family)
     figure.update_yaxes(title="account equity")
-    return _figure(figure, f"Equity over the holdout, net of every cost ({report.mode}, {report.cost_source} costs)")
+    return figure_card(figure, f"Equity over the holdout, net of every cost ({report.mode}, {report.cost_source} costs)")
 
 
 def _importance(report: RetrainReport) -> str:
@@ -192,7 +163,7 @@ def _importance(report: RetrainReport) -> str:
         figure.add_bar(x=[family.importance.get(n, 0.0) for n in top], y=top, orientation="h", name=family.family)
     figure.update_layout(barmode="group")
     figure.update_xaxes(title="share of the model", tickformat=".0%")
-    return _figure(figure, "What the models look at", 460) if top else ""
+    return figure_card(figure, "What the models look at", 460) if top else ""
 
 
 def _account(account: AccountPage) -> str:
@@ -202,14 +173,14 @@ def _account(account: AccountPage) -> str:
     words = f"{account.start_balance:,.2f} to {account.end_balance:,.2f} {account.currency}, {len(account.trades)} trades"
     if account.latency_ms is not None:
         words += f", median bar-in to order-out {account.latency_ms:.1f} ms"
-    table = f"<div class=card><b>{escape(words)}</b>{_table([f'{account.mode} account', account.currency], rows)}</div>"
+    money_card = f"<div class=card><b>{escape(words)}</b>{table([f'{account.mode} account', account.currency], rows)}</div>"
     curve = np.array(account.equity, dtype=np.float64).reshape(-1, 2)
     figure = go.Figure(go.Scatter(x=_times(curve), y=curve[:, 1], mode="lines", name="equity"))
     figure.update_yaxes(title=account.currency)
-    parts = [f"<h2>Account {escape(account.name)}</h2>", table, _figure(figure, f"Equity of the {account.mode} account")]
+    parts = [f"<h2>Account {escape(account.name)}</h2>", money_card, figure_card(figure, f"Equity of the {account.mode} account")]
     if account.decisions:
         counted = sorted(account.decisions.items(), key=lambda item: -item[1])
-        why = _table(["decision at a closed bar", "count"], [f"<td>{escape(rule)}<td>{count}" for rule, count in counted])
+        why = table(["decision at a closed bar", "count"], [f"<td>{escape(rule)}<td>{count}" for rule, count in counted])
         parts.append(f"<div class=card>{why}</div>")
     if account.trades:
         parts.append(_trades(account))
@@ -219,9 +190,9 @@ def _account(account: AccountPage) -> str:
 def _trades(account: AccountPage) -> str:
     shown = list(account.trades)[-_TRADES:]
     columns = list(shown[0])
-    table = _table(columns, ["".join(f"<td>{_plain(trade[c])}" for c in columns) for trade in shown])
+    shown_table = table(columns, ["".join(f"<td>{_plain(trade[c])}" for c in columns) for trade in shown])
     note = f"<p class=sub>The last {len(shown)} of {len(account.trades)} trades.</p>"
-    return f"<h2>Trades</h2><div class=card>{table}{note}</div>"
+    return f"<h2>Trades</h2><div class=card>{shown_table}{note}</div>"
 
 
 def _plain(value: Any) -> str:

@@ -71,6 +71,8 @@ class PipelineSettings(BaseModel):
     """Symbols whose bars stand beside the row's own; by default the pipeline's symbols."""
     window_bars: int = Field(default=4, ge=1, le=512)
     families: tuple[str, ...] = ("all",)
+    features: tuple[str, ...] = Field(default=("all",), min_length=1)
+    """Names or groups of features; all stands for every one that timeframe and context allow, the user's own too."""
     start: date | None = None
     end: date | None = None
     seed: int = Field(default=1, ge=0)

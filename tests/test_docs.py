@@ -59,7 +59,9 @@ def test_the_decision_keys_are_exactly_those_of_the_interfaces():
     assert re.findall(r"`([a-z_]+)`", paragraph) == list(DecisionSpec._fields)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/interfaces.md", "docs/windows.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architecture.md", "docs/interfaces.md", "docs/windows.md", "docs/features.md"]
+)
 def test_every_local_link_leads_to_a_file(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

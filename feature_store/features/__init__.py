@@ -7,4 +7,9 @@ from feature_store.features._live import windows as live_windows
 from feature_store.features._series import BaseBars
 from feature_store.features._set import FeatureSet, FeatureSpec
 
-__all__ = ["BaseBars", "Feature", "FeatureSet", "FeatureSpec", "LiveFeatures", "all_features", "feature", "live_windows"]
+EXTENSIONS = "extensions"
+"""Folder of a home that holds the user's own features."""
+
+__all__ = [
+    "EXTENSIONS", "BaseBars", "Feature", "FeatureSet", "FeatureSpec", "LiveFeatures", "all_features", "feature", "live_windows",
+]  # fmt: skip

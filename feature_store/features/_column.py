@@ -7,7 +7,7 @@ A feature that uses more of polars than this is evaluated by polars, live too. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,8 +46,14 @@ class Column:
     def __truediv__(self, other: Operand) -> Column:
         return Column(self.values / _plain(other))
 
+    def __neg__(self) -> Column:
+        return Column(-self.values)
+
     def __mod__(self, other: Operand) -> Column:
         return Column(self.values % _plain(other))
+
+    def __floordiv__(self, other: Operand) -> Column:
+        return Column(self.values // _plain(other))
 
     def __pow__(self, exponent: float) -> Column:
         return Column(self.values * self.values if exponent == 2 else self.values**exponent)
@@ -55,8 +61,14 @@ class Column:
     def abs(self) -> Column:
         return Column(np.abs(self.values))
 
+    def sign(self) -> Column:
+        return Column(np.sign(self.values))
+
     def sqrt(self) -> Column:
         return Column(np.sqrt(self.values))
+
+    def log(self) -> Column:
+        return Column(np.log(self.values))
 
     def sin(self) -> Column:
         return Column(np.sin(self.values))
@@ -69,34 +81,51 @@ class Column:
         return Column(values if upper_bound is None else np.minimum(values, upper_bound))
 
     def shift(self, n: int) -> Column:
-        out = np.full_like(self.values, np.nan)
+        out = _unknown_first(self.values.shape, n)
         out[..., n:] = self.values[..., : self.values.shape[-1] - n]
         return Column(out)
 
     def diff(self, n: int = 1) -> Column:
-        out = np.full_like(self.values, np.nan)
+        out = _unknown_first(self.values.shape, n)
         np.subtract(self.values[..., n:], self.values[..., : self.values.shape[-1] - n], out=out[..., n:])
         return Column(out)
 
-    def rolling_sum(self, window_size: int) -> Column:
-        return self._rolled(np.add, window_size)
+    def cum_count(self) -> Column:
+        return Column(np.broadcast_to(np.arange(1.0, self.values.shape[-1] + 1), self.values.shape))
+
+    def rolling_sum(self, window_size: int, weights: Sequence[float] | None = None) -> Column:
+        if weights is None:
+            return self._rolled(np.add.reduce, window_size)
+        row = np.asarray(weights)
+        return self._rolled(lambda windows, axis, out: np.matmul(windows, row, out=out), window_size)
 
     def rolling_min(self, window_size: int) -> Column:
-        return self._rolled(np.minimum, window_size)
+        return self._rolled(np.minimum.reduce, window_size)
 
     def rolling_max(self, window_size: int) -> Column:
-        return self._rolled(np.maximum, window_size)
+        return self._rolled(np.maximum.reduce, window_size)
 
-    def _rolled(self, reduction: np.ufunc, size: int) -> Column:
+    def tail(self, n: int) -> Column:
+        """The newest `n` values."""
+        return Column(self.values[..., -n:])
+
+    def _rolled(self, reduction: Callable[..., object], size: int) -> Column:
         values = np.ascontiguousarray(self.values)
-        out = np.full_like(values, np.nan)
         *before, length = values.shape
+        out = _unknown_first(values.shape, size - 1)
         if length >= size:
             # Each window is summed anew: nothing accumulates, and a NaN ends with the windows that hold it.
             strides = (*values.strides, values.strides[-1])
             windows = np.ndarray((*before, length - size + 1, size), values.dtype, values, 0, strides)
-            reduction.reduce(windows, axis=-1, out=out[..., size - 1 :])
+            reduction(windows, axis=-1, out=out[..., size - 1 :])
         return Column(out)
+
+
+def _unknown_first(shape: tuple[int, ...], n: int) -> F64:
+    """Room for values of which the first `n` are unknown. Filling those alone is faster than `np.full`."""
+    out = np.empty(shape)
+    out[..., :n] = np.nan
+    return out
 
 
 def _plain(operand: Operand) -> F64 | float:

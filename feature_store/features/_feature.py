@@ -6,9 +6,12 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from pathlib import Path
 
 import polars as pl
 
@@ -62,7 +65,8 @@ class Feature:
 
     lookback_bars: bars that one value depends on, its own included, counted in bars of the frame it is
     evaluated on. What a measure looks back from the row itself the set knows; a feature that shifts or rolls
-    a measure declares the sum of both.
+    a measure declares the sum of both. file, digest: where an extension is written and what its source means;
+    both are empty for features of this package, whose versions say when their values change.
     """
 
     name: str
@@ -73,6 +77,8 @@ class Feature:
     version: int
     scale_free: bool
     parameters: Mapping[str, Number] = field(hash=False)
+    file: str = ""
+    digest: str = ""
 
     @property
     def description(self) -> str:
@@ -80,11 +86,22 @@ class Feature:
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     @property
+    def source(self) -> str:
+        """What the docstring says beyond its first line: where the idea comes from. Empty where it says no more."""
+        return " ".join((inspect.getdoc(self.function) or "").partition("\n")[2].split())
+
+    @cached_property
     def lookback_bars(self) -> int:
         if isinstance(self.lookback_rule, int):
             return self.lookback_rule
         wanted = inspect.signature(self.lookback_rule).parameters
         return self.lookback_rule(**{name: self.parameters[name] for name in wanted})
+
+    @property
+    def reach_bars(self) -> int:
+        """Bars of the frame of its `home` that one value depends on in the end, those of shared measures included."""
+        measures = [measure_named(i.column) for i in self.inputs if i.context == self.home]
+        return max(self.lookback_bars, *(m.lookback_bars for m in measures if m), 1)
 
     @property
     def home(self) -> str:
@@ -102,16 +119,27 @@ class Feature:
             settings["lookback_bars"] = self.lookback_bars
         return dict(zip(_input_parameters(self.function), names, strict=True)), settings
 
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Column of the frame of its `home` by parameter of the function."""
+        return self._call[0]
+
+    def made(self) -> pl.Expr:
+        """What the function gives back, as it is."""
+        names, settings = self._call
+        return self.function(**{parameter: pl.col(name) for parameter, name in names.items()}, **settings)
+
     def expression(self) -> pl.Expr:
         """The feature over the columns of the frame of its `home`."""
-        names, settings = self._call
-        return self.function(**{parameter: pl.col(name) for parameter, name in names.items()}, **settings).alias(self.name)
+        return self.made().alias(self.name)
 
-    def column(self, held: Mapping[str, Column]) -> Column:
-        """The feature over arrays instead."""
+    def column(self, held: Mapping[str, Column], rows: int) -> Column:
+        """The feature over arrays instead, its newest `rows` values: made from the bars they look back on and no others."""
         names, settings = self._call
-        made = evaluated(self.function, {parameter: held[name] for parameter, name in names.items()}, settings)
-        return made or by_polars(self.expression(), held)
+        bars = self.lookback_bars + rows - 1
+        tails = {parameter: held[name].tail(bars) for parameter, name in names.items()}
+        made = evaluated(self.function, tails, settings)
+        return (made or by_polars(self.expression(), {name: held[name].tail(bars) for name in names.values()})).tail(rows)
 
     def with_parameters(self, overrides: Mapping[str, Number]) -> Feature:
         """The same feature with some of its parameters, or its lookback, replaced."""
@@ -128,6 +156,19 @@ class Feature:
 
 _features: dict[str, Feature] = {}
 _measures: dict[str, Measure] = {}
+_extending: ContextVar[dict[str, Feature] | None] = ContextVar("extending", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[dict[str, Feature]]:
+    """Features that are registered in the block, by name; they do not join those of this package."""
+    _import_groups()  # an extension that imports one of ours must not be taken for its author
+    found: dict[str, Feature] = {}
+    token = _extending.set(found)
+    try:
+        yield found
+    finally:
+        _extending.reset(token)
 
 
 def measure(*, lookback_bars: int, version: int = 1) -> Callable[[Callable[..., pl.Expr]], Callable[..., pl.Expr]]:
@@ -136,6 +177,8 @@ def measure(*, lookback_bars: int, version: int = 1) -> Callable[[Callable[..., 
     def register(function: Callable[..., pl.Expr]) -> Callable[..., pl.Expr]:
         name = function.__name__
         inputs = tuple(inspect.signature(function).parameters)
+        if _extending.get() is not None:
+            raise Final(f"measure {name}: measures are Tradewind's own; write it as a plain function that features call")
         if name in _measures or name in COLUMNS:
             raise Final(f"measure {name}: the name is taken; choose another")
         if unknown := [i for i in inputs if i not in COLUMNS]:
@@ -162,12 +205,14 @@ def feature(
     """
 
     def register(function: Callable[..., pl.Expr]) -> Callable[..., pl.Expr]:
+        extending = _extending.get()
+        known = _features if extending is None else extending
         for name, settings in _variants(function.__name__, _defaults(function) | parameters):
-            if name in _features:
-                raise Final(f"feature {name} is defined twice, in {_features[name].group} and {function.__module__}; rename one")
+            if name in known:
+                raise Final(f"feature {name} is defined twice, in {known[name].group} and {function.__module__}; rename one")
             inputs = tuple(_input(name, parameter) for parameter in _input_parameters(function))
             group = function.__module__.rpartition(".")[2]
-            _features[name] = Feature(name, group, function, inputs, lookback_bars, version, scale_free, settings)
+            known[name] = Feature(name, group, function, inputs, lookback_bars, version, scale_free, settings)
         return function
 
     return register
@@ -214,7 +259,12 @@ def _import_groups() -> None:
             importlib.import_module(f"feature_store.features.{module.name}")
 
 
-def all_features() -> tuple[Feature, ...]:
-    """Every feature there is, by group file and then in the order of the file."""
+def all_features(extensions: Path | None = None) -> tuple[Feature, ...]:
+    """Every feature there is, by group file and then in the order of the file; those of the folder `extensions` last."""
     _import_groups()
-    return tuple(sorted(_features.values(), key=lambda f: f.group))
+    own = tuple(sorted(_features.values(), key=lambda f: f.group))
+    if extensions is None:
+        return own
+    from feature_store.features._extensions import load_extensions  # it reads this module's registry
+
+    return own + load_extensions(extensions, {f.name: f for f in own})

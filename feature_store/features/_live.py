@@ -133,9 +133,9 @@ class LiveFeatures:
             if start < 0:
                 raise self._too_few(context, at + 1, plan.lookback_bars)
             with np.errstate(all="ignore"):
-                values = plan.row_values(dict(zip(plan.columns, series.rows(start, len(series.known_s)), strict=True)))
-            kept = np.stack([v[plan.lookback_bars - 1 :] for v in values.values()])
-            held = self._computed[context] = _Computed(series.version, series.known_s[at:], kept)
+                columns = dict(zip(plan.columns, series.rows(start, len(series.known_s)), strict=True))
+                values = plan.row_values(columns, len(series.known_s) - at)
+            held = self._computed[context] = _Computed(series.version, series.known_s[at:], np.stack([*values.values()]))
         return held
 
     def _forget(self, end: int) -> None:
@@ -184,8 +184,8 @@ def _evaluated(ready: Sequence[tuple[LiveFeatures, _Gathered]], T: int) -> F32:
     columns = np.stack([gathered.columns for _, gathered in ready], axis=1)
     out = np.empty((len(ready), T, len(features.names)), dtype=np.float32)
     with np.errstate(all="ignore"):  # what has no value comes out as NaN or infinite, and is dealt with below
-        for name, values in features.plan[""].row_values(dict(zip(names, columns, strict=True))).items():
-            out[:, :, features.position[name]] = values[:, -T:]
+        for name, values in features.plan[""].row_values(dict(zip(names, columns, strict=True)), T).items():
+            out[:, :, features.position[name]] = values
         for rows, (live, gathered) in zip(out, ready, strict=True):
             for positions, values in gathered.finished:
                 rows[:, positions] = values.T

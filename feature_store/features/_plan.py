@@ -46,13 +46,14 @@ class FramePlan:
         joined = [pl.col(name).alias(joined) for name, joined in zip(self.joined, self.joined_names, strict=True)]
         return frame.select(*(f.expression() for f in self.features), *joined)
 
-    def row_values(self, columns: Mapping[str, F64]) -> dict[str, F64]:
-        """The same as `values`, from and to arrays: few rows, on the calling thread."""
+    def row_values(self, columns: Mapping[str, F64], rows: int) -> dict[str, F64]:
+        """The newest `rows` rows of `values`, from and to arrays: few rows, on the calling thread."""
         held = {name: Column(values) for name, values in columns.items()}
         for measure in self.measures:
             held[measure.name] = measure.column(held)
-        results = {f.name: f.column(held).values for f in self.features}
-        return results | {joined: held[name].values for name, joined in zip(self.joined, self.joined_names, strict=True)}
+        results = {f.name: f.column(held, rows).values for f in self.features}
+        joined = zip(self.joined, self.joined_names, strict=True)
+        return results | {joined_name: held[name].tail(rows).values for name, joined_name in joined}
 
 
 def plan_of(features: Sequence[Feature]) -> dict[str, FramePlan]:

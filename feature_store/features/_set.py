@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -63,9 +64,10 @@ class FeatureSet:
     """Features ready to compute. `spec` has its names spelled out, so that a feature added later changes nothing.
 
     points: smallest price step by symbol, from the broker's specification; the usual one where not given.
+    extensions: folder of the user's own features. Its files are read only where the spec names one of theirs, or all.
     """
 
-    def __init__(self, spec: FeatureSpec, *, points: Mapping[str, float] | None = None) -> None:
+    def __init__(self, spec: FeatureSpec, *, points: Mapping[str, float] | None = None, extensions: Path | None = None) -> None:
         seconds(spec.timeframe)  # raises for a name that is none
         if not spec.symbols or len({*spec.symbols}) < len(spec.symbols):
             raise Final(f"symbols are {spec.symbols}; name at least one, and each once")
@@ -73,6 +75,8 @@ class FeatureSet:
             raise Final(f"symbol {lower[0]!r} is not in upper case; write {lower[0].upper()}")
         self._points = dict(points or {})
         available = {f.name: f for f in all_features()}
+        if extensions is not None and (spec.names is None or not available.keys() >= {*spec.names}):
+            available |= {f.name: f for f in all_features(extensions)}
         names = spec.names if spec.names is not None else tuple(n for n, f in available.items() if _allowed(f, spec))
         if not names or len({*names}) < len(names):
             raise Final(f"features are {names}; name at least one, and each once")
@@ -231,7 +235,8 @@ def _spanned(rows: int, timeframe: str, spec: FeatureSpec) -> int:
 
 def _meaning(feature: Feature) -> dict[str, Any]:
     measures = [m for m in (measure_named(i.column) for i in feature.inputs) if m]
-    return {
+    source = {"source": feature.digest} if feature.digest else {}
+    return source | {
         "name": feature.name,
         "version": feature.version,
         "lookback_bars": feature.lookback_bars,

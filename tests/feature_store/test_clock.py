@@ -94,7 +94,7 @@ def test_new_york_hour_follows_daylight_saving():
 
 @pytest.mark.parametrize("rule", ["", "eat", "utc2", "utc+15", "utc+2:75", "ny+", "est", "+2"])
 def test_an_unknown_clock_rule_is_refused_with_the_rules_there_are(rule):
-    with pytest.raises(Final, match=r"is not known; use utc, utc\+2, utc\+3:30, ny, ny\+7, eet or cet"):
+    with pytest.raises(Final, match=r"is not known; use utc, utc\+2, utc\+3:30, ny, ny\+7, eet, cet or lon"):
         parse_rule(rule)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from feature_store._accept import sort_rows
+from feature_store._connect import reading, writing
 from feature_store._errors import Final, Retryable
 from feature_store.bars import SCHEMA, resample
 from feature_store.store import Batch, Store
@@ -64,6 +65,13 @@ def test_a_value_that_becomes_unknown_is_a_change(store, small_bars):
     put(store, small_bars)
     batch = put(store, small_bars.with_columns(pl.lit(None, dtype=pl.Int32).alias("spread_points")))
     assert batch.rows_changed == 600
+
+
+def test_a_connection_draws_no_progress_bar_on_stdout(store, small_bars):
+    put(store, small_bars)
+    for opened in (reading, writing):
+        with opened(store.path, wait_s=5) as connection:
+            assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
 
 
 def test_feeds_symbols_and_timeframes_do_not_touch_each_other(store, small_bars):
@@ -287,9 +295,9 @@ def test_a_store_of_a_newer_schema_is_refused_by_readers_and_writers(store, smal
     put(store, small_bars)
     with duckdb.connect(str(store.path)) as connection:
         connection.execute("UPDATE schema_version SET schema = 99").fetchall()
-    with pytest.raises(Final, match="has schema 99, this version reads 1"):
+    with pytest.raises(Final, match="has schema 99, this version reads 2"):
         store.inventory()
-    with pytest.raises(Final, match="has schema 99, this version reads 1"):
+    with pytest.raises(Final, match="has schema 99, this version reads 2"):
         put(store, small_bars)
 
 
@@ -332,6 +340,20 @@ def test_a_reader_waits_for_a_writer_in_another_process_and_gives_up_after_the_s
         release.start()
         assert store.inventory()["rows"].to_list() == [600]
         release.join()
+
+
+def test_an_opening_that_meets_another_threads_in_the_same_moment_is_tried_again(store, small_bars, monkeypatch):
+    put(store, small_bars)
+    real, failures = duckdb.connect, [1, 2]
+
+    def connect(*arguments, **options):
+        if failures:
+            failures.pop()
+            raise duckdb.Error('Unique file handle conflict: Cannot attach "s" - the database file is already attached by "s"')
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    assert store.inventory()["rows"].to_list() == [600] and not failures
 
 
 def test_readers_and_writers_in_threads_of_one_process_take_turns(store, small_bars):

@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 import pytest
 
 from feature_store._errors import Final
-from feature_store.symbols import assumed_spec, check_spec, is_pair
+from feature_store.symbols import assumed_spec, check_spec, is_crypto, is_pair
 
 
-def test_assumed_specifications_know_yen_metals_and_nothing_else():
+def test_assumed_specifications_know_yen_metals_coins_and_nothing_else():
     assert (assumed_spec("f", "USDJPY").point, assumed_spec("f", "EURUSD").point) == (0.001, 0.00001)
     assert (assumed_spec("f", "xauusd").contract_size, assumed_spec("f", "XAGUSD").contract_size) == (100.0, 5000.0)
-    for name in ("BTCUSD", "EUREUR", "US500", "EURUSDX"):
+    coin = assumed_spec("f", "BTCUSD")
+    assert (coin.contract_size, coin.digits, coin.base_currency, coin.source) == (1.0, 2, "BTC", "assumed")
+    for name in ("BTCETH", "EUREUR", "US500", "EURUSDX"):
         with pytest.raises(Final, match="no usual specification is known"):
             assumed_spec("f", name)
 
@@ -24,7 +26,8 @@ def test_an_assumed_specification_says_so_and_holds_for_all_time():
 
 def test_a_pair_is_two_different_currencies_or_a_metal_in_one():
     assert all(map(is_pair, ["EURUSD", "USDJPY", "XAUUSD", "XAGEUR"]))
-    assert not any(map(is_pair, ["EUREUR", "USDXAU", "eurusd", "EURUSD5", "ABCDEF", ""]))
+    assert not any(map(is_pair, ["EUREUR", "USDXAU", "eurusd", "EURUSD5", "ABCDEF", "BTCUSD", ""]))
+    assert all(map(is_crypto, ["BTCUSD", "ETHEUR"])) and not any(map(is_crypto, ["EURUSD", "BTC", "USDBTC"]))
 
 
 @pytest.mark.parametrize(

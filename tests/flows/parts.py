@@ -20,7 +20,7 @@ from tests.serving.live_parts import promote_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 SUB_COMMANDS = (
-    "demo", "ingest", "data", "export", "features", "retrain", "leaderboard", "backtest", "trade", "status", "why",
+    "demo", "ingest", "data", "feeds", "export", "features", "retrain", "leaderboard", "backtest", "trade", "status", "why",
     "halt", "reduce", "resume", "flatten", "config", "doctor",
 )  # fmt: skip
 

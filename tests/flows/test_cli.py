@@ -40,7 +40,7 @@ def test_without_arguments_the_help_is_shown_and_the_status_is_that_of_wrong_usa
     assert shown.code == 2 and "retrain" in shown.out + shown.err and "tradewind: " not in shown.err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["trade", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["trade", "--help"], ["features", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\nsys.argv = ['tradewind', *sys.argv[1:]]\nfrom flows import cli\n"
@@ -176,7 +176,7 @@ def test_features_of_a_pipeline_are_marked_and_hashed(tradewind, tmp_path):
     home = sim_home(tmp_path)
     document = tradewind("features", "--pipeline", "main", "--home", home, "--json").document
     used = [f["name"] for f in document["features"] if f["used"]]
-    assert len(document["features"]) == 24 and used and set(used) <= set(document["columns"])
+    assert len(document["features"]) == 76 and used and set(used) <= set(document["columns"])
     assert len(document["hash"]) == 64
     assert all(f["meaning"] and f["lookback_bars"] > 0 for f in document["features"])
 

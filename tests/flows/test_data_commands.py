@@ -102,14 +102,83 @@ def test_folders_and_patterns_bring_in_every_file_of_theirs(tradewind, tmp_path,
     assert many.code == 1 and "feeds a, b have it; add --feed" in many.err
 
 
-def test_one_bad_file_among_several_keeps_all_of_them_out(tradewind, tmp_path, bars):
+def test_one_bad_file_among_several_is_said_and_the_others_are_stored(tradewind, tmp_path, bars):
     csv_of(bars, tmp_path / "EURUSD_M1.csv")
     (tmp_path / "GBPUSD_M1.csv").write_text("junk\n")
-    done = tradewind(
-        "ingest", tmp_path / "EURUSD_M1.csv", tmp_path / "GBPUSD_M1.csv", "--clock", "utc", "--home", tmp_path / "h"
-    )  # fmt: skip
-    assert done.code == 1 and "GBPUSD_M1.csv is of no known format" in done.err
-    assert tradewind("data", "--home", tmp_path / "h", "--json").document["series"] == []
+    asked = ("ingest", tmp_path / "GBPUSD_M1.csv", tmp_path / "none.csv", tmp_path / "EURUSD_M1.csv", "--clock", "utc")
+    done = tradewind(*asked, "--home", tmp_path / "h", "--json")
+    assert done.code == 1 and "none.csv does not exist" in done.err and "GBPUSD_M1.csv is of no known format" in done.err
+    assert [b["symbol"] for b in done.document["batches"]] == ["EURUSD"] and len(done.document["refused"]) == 2
+    (series,) = tradewind("data", "--home", tmp_path / "h", "--json").document["series"]
+    assert series["rows"] == 600
+
+
+def test_rejected_rows_are_counted_at_the_ingest_and_shown_with_their_reason_when_asked(tradewind, tmp_path, bars):
+    file, home = csv_of(bars.head(80), tmp_path / "EURUSD_M1.csv"), tmp_path / "h"
+    lines = file.read_text().splitlines()
+    bad = {n: lines[n].replace("2024-03-04", "2024-13-04") for n in range(5, 65)}
+    file.write_text("\n".join(bad.get(n, line) for n, line in enumerate(lines)) + "\n")
+    done = tradewind("ingest", file, "--clock", "utc", "--home", home)
+    assert "60 rejected (time unreadable)" in done.out and "rejected rows: tradewind data --rejects 1" in done.out
+    shown = tradewind("data", "--rejects", "1", "--home", home)
+    assert "60 of 80 rows rejected" in shown.out and f"time unreadable  no time  {bad[5]}" in shown.out
+    assert "and 10 more: all of them with --json" in shown.out and bad[64] not in shown.out
+    document = tradewind("data", "--rejects", "1", "--home", home, "--json").document
+    assert [row["content"] for row in document["rejects"]] == list(bad.values())
+    missing = tradewind("data", "--rejects", "2", "--home", home)
+    assert missing.code == 1 and "batch 2 does not exist" in missing.err
+
+
+def test_a_clock_that_was_wrong_is_corrected_in_place_and_the_correction_taken_back(tradewind, tmp_path, bars):
+    home = tmp_path / "h"
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv", 2), "--clock", "utc", "--feed", "b", "--home", home)
+    moved = tradewind("ingest", "--reclock", "b", "utc+2", "--home", home)
+    assert (
+        "batch 2: b EURUSD M1, 600 moved, 0 already there" in moved.out and "batch 1 moved from clock utc to utc+2" in moved.out
+    )
+    assert_frame_equal(export(tradewind, home, tmp_path / "x.parquet"), bars.select(list(SCHEMA)))
+    again = tradewind("ingest", "--reclock", "b", "utc+2", "--home", home)
+    assert again.code == 0 and "every bar stands where this clock puts it" in again.out
+    undone = tradewind("ingest", "--undo", "2", "--home", home)
+    assert "batch 2 undone: b EURUSD M1, 600 bars back on the clock of batch 1" in undone.out
+    assert export(tradewind, home, tmp_path / "y.parquet")["time"][0] == datetime(2024, 3, 4, 2)
+    short = tradewind("ingest", "--reclock", "b", "infer", "--symbol", "eurusd", "--home", home)
+    assert short.code == 1 and "b EURUSD M1: " in short.err  # ten hours of one day tell no clock
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--reclock", "nobody", "utc"], "feed 'nobody' has no batches; there are feeds: none yet"),
+        (["--reclock", "nobody", "utc", "x.csv"], "leave the paths out"),
+        (["--reclock", "nobody", "utc", "--undo", "1"], "are two steps"),
+        (["x.csv", "--side", "middle"], "side 'middle' is not known; use bid or ask"),
+    ],
+)
+def test_what_ingest_cannot_do_is_said_in_one_line(tradewind, tmp_path, arguments, says):
+    done = tradewind("ingest", *arguments, "--home", tmp_path / "h")
+    assert done.code == 1 and says in done.err and done.err.count("\n") == 1
+
+
+def test_an_ask_file_alone_needs_a_spread_and_is_stored_as_bid_with_one(tradewind, tmp_path, bars):
+    file, home = (
+        csv_of(bars.with_columns(pl.lit(None, pl.Int32).alias("spread_points")), tmp_path / "EURUSD_M1.csv"),
+        tmp_path / "h",
+    )
+    refused = tradewind("ingest", file, "--clock", "utc", "--side", "ask", "--home", home)
+    assert refused.code == 1 and "--ask-spread" in refused.err
+    tradewind("ingest", file, "--clock", "utc", "--side", "ask", "--ask-spread", "12", "--home", home)
+    stored = export(tradewind, home, tmp_path / "x.parquet")
+    assert (stored["close"] - (bars["close"] - 0.00012)).abs().max() < 1e-9
+
+
+def test_a_corrected_clock_of_a_terminals_feed_reminds_of_its_setting(tradewind, tmp_path, bars):
+    home = tmp_path / "h"
+    home.mkdir()
+    (home / "tradewind.toml").write_text('settings_version = 1\n[feeds.icm]\nsource = "terminal"\nclock = "utc"\n')
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--feed", "icm", "--home", home)
+    done = tradewind("ingest", "--reclock", "icm", "utc+1", "--home", home)
+    assert '[feeds.icm] in tradewind.toml still says clock = "utc"' in done.out and "write utc+1 there" in done.out
 
 
 def test_a_feed_is_ingested_from_its_terminal_up_to_its_last_closed_bar_and_then_is_up_to_date(tradewind, tmp_path):

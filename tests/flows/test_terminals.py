@@ -77,7 +77,7 @@ def test_bars_of_an_hour_are_enough_for_an_account_whose_model_asks_for_no_short
     assert all(e["p_long"] is not None for e in decided) and any(e["event"] == "order" for e in done.lines)
 
 
-def test_bars_without_a_spread_are_charged_the_usual_one_of_their_hour(home):
+def test_bars_without_a_spread_are_charged_the_high_one_of_their_hour(home):
     promote_learned_until(home, LEARNED)
     settings = load(home)
     table = Store(home / "bars.duckdb").spread_table("files", "EURUSD")
@@ -86,8 +86,8 @@ def test_bars_without_a_spread_are_charged_the_usual_one_of_their_hour(home):
         assert terminal.initialize() and terminal.symbol_select("EURUSD", True)
         handle.clock.wait_until(datetime(2024, 2, 1, 10, 30, tzinfo=UTC))
         tick = terminal.symbol_info_tick("EURUSD")
-        usual = table.at(pl.Series([int(datetime(2024, 2, 1, 10, 30, tzinfo=UTC).timestamp())]).to_numpy())[0]
-        assert usual > 0 and round((tick.ask - tick.bid) * 1e5) == pytest.approx(usual, abs=1.0)
+        silent = table.high_at(pl.Series([int(datetime(2024, 2, 1, 10, 30, tzinfo=UTC).timestamp())]).to_numpy())[0]
+        assert silent > 0 and round((tick.ask - tick.bid) * 1e5) == pytest.approx(silent, abs=1.0)
 
 
 def test_without_bars_after_the_training_there_is_nothing_to_trade_on(home, tradewind):

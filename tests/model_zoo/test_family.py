@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from feature_store.features._extension_source import holds_features
 from model_zoo._errors import Final
 from model_zoo._family import Context, ModelFamily, family_names, get
 from tests.model_zoo.samples import EXTENSIONS, planted, split
@@ -52,6 +53,24 @@ def test_an_extension_is_found_by_its_file_name_and_knows_it(tmp_path, extension
 
 def test_a_missing_extensions_folder_is_no_error(tmp_path):
     assert family_names(tmp_path / "absent") == family_names()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from feature_store.features import feature", "  from feature_store.features._feature import feature",
+        "import feature_store.features as f", "from feature_store import bars, features", "from feature_store import bars",
+        "# import feature_store.features", "from feature_store.featuresque import x", "import numpy",
+    ],
+)  # fmt: skip
+def test_files_of_features_in_the_same_folder_are_no_families_and_both_rooms_agree_on_which_those_are(tmp_path, extension, line):
+    extension("mine", f"'''Mine.'''\n{line}\nthis is not even Python")
+    extension("linear_again", GOOD)
+    held = holds_features((tmp_path / "mine.py").read_text())
+    assert family_names(tmp_path) == [*family_names(), "linear_again", *([] if held else ["mine"])]
+    if held:
+        with pytest.raises(Final, match="family 'mine' is not known"):
+            get("mine", tmp_path)
 
 
 def test_an_extension_with_the_name_of_a_built_in_family_is_refused(tmp_path, extension):

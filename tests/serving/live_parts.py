@@ -110,10 +110,15 @@ def tiny_model(
     threshold: float = 0.4,
     symbols: tuple[str, ...] = ("EURUSD",),
     pipeline: str = "majors",
+    own: tuple[str, ...] = (),
+    extensions: Path | None = None,
     **decision_changes: Any,
 ) -> tuple[bytes, dict[str, Any]]:
-    """(graph, manifest document) of a model that follows momentum: softmax of (-z, 0, z), z = gain x momentum + lean."""
-    features = FeatureSet(FeatureSpec(names=FEATURES, timeframe=timeframe, symbols=symbols))
+    """(graph, manifest document) of a model that follows momentum: softmax of (-z, 0, z), z = gain x momentum + lean.
+
+    own: features of the folder `extensions` that it learned from beside ours.
+    """
+    features = FeatureSet(FeatureSpec(names=(*FEATURES, *own), timeframe=timeframe, symbols=symbols), extensions=extensions)
     size = len(features.names)
     weights = np.zeros((size, 3), dtype=np.float32)
     weights[FEATURES.index("momentum")] = (-gain, 0.0, gain)

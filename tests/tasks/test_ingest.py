@@ -1,4 +1,4 @@
-"""Ingest from the simulated terminal and from files: closed bars once, the broker's word on each symbol, all or nothing."""
+"""Ingest from the simulated terminal: closed bars once, the broker's word on each symbol, all or nothing."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,13 +7,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from feature_store._errors import FeatureStoreError
 from feature_store.settings import FeedSettings
 from feature_store.sources.generator import MarketConfig, generate
 from feature_store.store import Store
 from serving.terminal.simulated import SimulatedConfig, SymbolConfig, install
 from tasks import ingest
-from tests.conftest import make_bars
 
 NOW = datetime(2024, 3, 6, 10, 0, 30, tzinfo=UTC)  # half a minute into a bar
 FEED = FeedSettings(source="terminal", clock="ny+7", symbols={"EURUSD": "EURUSDm"}, commission_per_lot=2.25)
@@ -120,30 +118,6 @@ def test_an_ingest_killed_between_bars_and_specification_is_made_good_by_the_nex
 def test_a_symbol_the_broker_does_not_have_is_told_in_one_line_before_anything_is_stored(path, small_market):
     with terminal(small_market) as handle, pytest.raises(Exception, match="GBPUSD: the broker has no symbol 'GBPUSD'") as error:
         fetch(path, handle, symbols=("EURUSD", "GBPUSD"))
-    assert "\n" not in str(error.value) and not path.exists()
-
-
-def files(path, *paths, **changes):
-    values = {"symbol": None, "timeframe": None, "clock_rule": None, "at": NOW, "lock_wait_s": 5.0}
-    return ingest.ingest_files.fn(path, "files", [str(p) for p in paths], **{**values, **changes})
-
-
-def test_files_become_one_batch_each_and_the_same_files_again_add_nothing(path, tmp_path):
-    bars = {s: make_bars(datetime(2024, 3, 4, tzinfo=UTC), 300, seed=n) for n, s in enumerate(SYMBOLS)}
-    for symbol, frame in bars.items():
-        frame.write_parquet(tmp_path / f"{symbol}_M1.parquet")
-    found = [tmp_path / f"{s}_M1.parquet" for s in SYMBOLS]
-    batches = files(path, *found, clock_rule="utc")
-    assert [(b.symbol, b.timeframe, b.rows_new) for b in batches] == [(s, "M1", 300) for s in SYMBOLS]
-    assert [(b.rows_new, b.rows_same) for b in files(path, *found, clock_rule="utc")] == [(0, 300)] * 2
-    assert_frame_equal(Store(path).bars("files", "USDJPY", "M1"), bars["USDJPY"])
-
-
-def test_one_unreadable_file_among_several_stores_nothing_of_any(path, tmp_path):
-    make_bars(datetime(2024, 3, 4, tzinfo=UTC), 300).write_parquet(tmp_path / "EURUSD_M1.parquet")
-    (tmp_path / "USDJPY_M1.parquet").write_bytes(b"no parquet at all")
-    with pytest.raises(FeatureStoreError, match=r"USDJPY_M1\.parquet") as error:
-        files(path, tmp_path / "EURUSD_M1.parquet", tmp_path / "USDJPY_M1.parquet", clock_rule="utc")
     assert "\n" not in str(error.value) and not path.exists()
 
 

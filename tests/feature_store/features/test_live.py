@@ -132,7 +132,7 @@ def test_real_bars_give_the_same_live_as_in_history(file: str, symbol: str, real
     opens_s, expected = history(features, {symbol: bars}, symbol)
     deviation = np.nanstd(expected[features.warmup_bars :].astype(np.float64), axis=0)
     live, known_s, fed = LiveFeatures(features, symbol, longest_window=2), epoch_s(bars["time"]) + 1800, 0
-    for row in range(features.warmup_bars + 1, features.warmup_bars + 1500):
+    for row in range(features.warmup_bars + 1, features.warmup_bars + 500):
         upto = int(np.searchsorted(known_s, opens_s[row] + 3600, side="right"))
         live.update({symbol: bars[fed:upto]})
         fed = upto
@@ -161,7 +161,7 @@ def test_a_bar_that_has_not_come_is_an_error_and_never_an_old_row(spring: Market
 
 @pytest.mark.parametrize(
     ("since_days", "message"),
-    [(1, r"closed H1 bars of EURUSD are held, 49 are needed"), (6, r"closed H4 bars of EURUSD are held, 49 are needed")],
+    [(1, r"closed H1 bars of EURUSD are held, 216 are needed"), (13, r"closed D1 bars of EURUSD are held, 11 are needed")],
 )
 def test_too_few_bars_are_an_error_that_says_how_many(since_days: int, message: str, spring: Market) -> None:
     opens_s, _ = history(SET, spring)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.features import in_pandas, pandas_features
+from benchmarks.pandas_features import in_pandas, pandas_features
 from feature_store.bars import resample
 from feature_store.features import FeatureSet, FeatureSpec
 from tests.feature_store.features.conftest import POINTS, Market

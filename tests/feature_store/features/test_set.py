@@ -23,11 +23,11 @@ from tests.feature_store.features.conftest import POINTS, Market
 SPEC = FeatureSpec(names=None, timeframe="H1", context_symbols=("EURUSD", "USDJPY"), symbols=("EURUSD",))
 
 
-def test_there_are_24_features_and_six_of_them_read_context() -> None:
+def test_there_are_76_features_of_which_16_read_context() -> None:
     context = [f.name for f in all_features() if any(i.context for i in f.inputs)]
-    assert len(all_features()) == 24
-    assert len(context) == 6
-    assert sum(name.startswith("lead") for name in context) == 2
+    assert len(all_features()) == 76
+    assert len(context) == 16
+    assert sum(name.startswith("lead") for name in context) == 7
 
 
 def test_every_group_file_holds_a_feature_and_every_feature_says_what_it_gives() -> None:
@@ -40,13 +40,13 @@ def test_every_group_file_holds_a_feature_and_every_feature_says_what_it_gives()
 
 def test_a_set_without_context_symbols_takes_the_features_that_need_none() -> None:
     names = FeatureSet(replace(SPEC, context_symbols=())).names
-    assert len(names) == 22
+    assert len(names) == 69
     assert not any(name.startswith("lead") for name in names)
 
 
 def test_a_set_on_day_bars_takes_no_feature_of_shorter_or_equal_bars() -> None:
     names = FeatureSet(replace(SPEC, timeframe="D1")).names
-    assert not any(name.startswith(("h4", "d1", "day_before")) for name in names)
+    assert not any(name.startswith(("h4", "d1", "day_before", "day_return", "days_range")) for name in names)
 
 
 def test_several_symbols_get_a_column_each_that_is_1_for_the_row_s_own(spring: Market) -> None:
@@ -82,7 +82,7 @@ def test_an_unknown_spread_is_nan_for_the_features_of_cost_and_for_no_other(spri
     features = FeatureSet(SPEC, points=POINTS)
     after = features.compute(unknown, "EURUSD")[features.warmup_bars :]
     empty = {n for n in features.names if after[n].is_nan().all()}
-    assert empty == {"spread_zscore", "spread_atr"}
+    assert empty == {"spread_zscore", "spread_atr", "spread_trend"}
 
 
 # --- hash -------------------------------------------------------------------------------------------------------

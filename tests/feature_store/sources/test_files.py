@@ -1,298 +1,471 @@
+import gzip
 import hashlib
-from collections.abc import Callable
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from feature_store._errors import Final
-from feature_store.bars import SCHEMA, epoch_s, resample
-from feature_store.clock import utc_to_server
-from feature_store.sources import _source
-from feature_store.sources._source import SourceBars, file_sources, read_path
-from feature_store.store import Store
+from feature_store.bars import epoch_s, resample
+from feature_store.sources import _content, _names
+from feature_store.sources._source import file_sources, read_path
 from tests.conftest import make_bars
+from tests.feature_store.sources.files_made import (
+    EXPORT,
+    EXPORT_HEADER,
+    PLAIN,
+    PLAIN_HEADER,
+    PRICES,
+    bars_of,
+    frame,
+    on_server,
+    one,
+    write_lines,
+)
 
 SPRING = datetime(2024, 3, 8, 12, tzinfo=UTC)  # 3,000 minutes from here cross a weekend and the US change
-PRICES = ("open", "high", "low", "close")
 
 
-def one(path: Path, **stated: str) -> SourceBars:
-    found = list(read_path(path, **stated))
-    assert len(found) == 1
-    return found[0]
-
-
-def on_server(bars: pl.DataFrame, rule: str) -> pl.Series:
-    return pl.Series("time", utc_to_server(epoch_s(bars["time"]), rule) * 1000).cast(pl.Datetime("ms"))
-
-
-def write_mt5_export(bars: pl.DataFrame, path: Path, rule: str, encoding: str = "utf-8") -> None:
-    rows = ["<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"]
-    for time, row in zip(on_server(bars, rule), bars.iter_rows(named=True), strict=True):
-        prices = "\t".join(f"{row[c]:.5f}" for c in PRICES)
-        rows.append(f"{time:%Y.%m.%d}\t{time:%H:%M:%S}\t{prices}\t{row['tick_volume']}\t0\t{row['spread_points']}")
-    path.write_bytes(("\r\n".join(rows) + "\r\n").encode(encoding))
-
-
-def write_csv(bars: pl.DataFrame, path: Path, header: str, line: Callable[[datetime, dict], str], rule: str = "utc") -> None:
-    times = on_server(bars, rule)
-    rows = [line(time, row) for time, row in zip(times, bars.iter_rows(named=True), strict=True)]
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bars() -> pl.DataFrame:
     return make_bars(SPRING, 3000)
 
 
-def test_every_source_file_that_offers_a_format_is_found_special_ones_first():
+def test_every_format_in_the_folder_is_found_special_ones_first():
     names = [source.name for source in file_sources()]
-    assert set(names) == {"parquet", "mt5_export", "csv_generic"}
-    assert names[-1] == "csv_generic"
+    assert names == ["dukascopy", "histdata", "lean", "mt5_export", "parquet", "csv_generic", "csv_no_header"]
 
 
-# --- Parquet
+# --- tables of text, as users have them
+
+CASES = [
+    # name, header, line, columns that the file has beyond prices
+    ("plain", PLAIN_HEADER, PLAIN, {"tick_volume", "spread_points"}),
+    ("pandas of mt5", "Date,Open,High,Low,Close,Tickvol,Volume,Spread", "{t:%Y.%m.%d %H:%M:%S},{o},{h},{l},{c},{v},0,{s}",
+     {"tick_volume", "spread_points", "real_volume"}),
+    ("date and time", "Date\tTime\tO\tH\tL\tC\tTicks\tSpread", "{t:%Y-%m-%d}\t{t:%H:%M}\t{o}\t{h}\t{l}\t{c}\t{v}\t{s}",
+     {"tick_volume", "spread_points"}),
+    ("day first", "GMT_Time,Open,High,Low,Close,Volume", "{t:%d.%m.%Y %H:%M:%S},{o},{h},{l},{c},{v}.0", {"tick_volume"}),
+    ("quoted cells", '"timestamp","open","high","low","close"', '"{t:%Y%m%d %H%M%S}","{o}","{h}","{l}","{c}"', set()),
+    ("quoted lines", '"Time\tOpen\tHigh\tLow\tClose\tVolume"',
+     '"{t:%Y-%m-%d %H:%M:%S}\t{o}\t{h}\t{l}\t{c}\t{v}"', {"tick_volume"}),
+    ("iso", "Timestamp,Open,High,Low,Close,Vol", "{t:%Y-%m-%dT%H:%M:%S},{o},{h},{l},{c},{v}", {"tick_volume"}),
+    ("american", "Date,Time,Open,High,Low,Close", "{t:%m/%d/%Y},{t:%H:%M},{o},{h},{l},{c}", set()),
+    ("british", "Date,Open,High,Low,Close", "{t:%d/%m/%Y %H:%M},{o},{h},{l},{c}", set()),
+    ("am and pm", "time,open,high,low,close", "{t:%m/%d/%Y %I:%M:%S %p},{o},{h},{l},{c}", set()),
+    ("bars between", "time|open|high|low|close", "{t:%Y-%m-%d %H:%M:%S}|{o}|{h}|{l}|{c}", set()),
+    ("excel's hint", "sep=;\nTime;Open;High;Low;Close", "{t:%Y-%m-%d %H:%M:%S};{o};{h};{l};{c}", set()),
+    ("a pandas index", ",open,high,low,close", "{t:%Y-%m-%d %H:%M:%S},{o},{h},{l},{c}", set()),
+    ("a numbered index", "Unnamed: 0,time,open,high,low,close", "{v},{t:%Y-%m-%d %H:%M:%S},{o},{h},{l},{c}", set()),
+    ("blanks", "time, open, high, low, close", " {t:%Y-%m-%d %H:%M:%S}, {o}, {h} ,{l} , {c}", set()),
+    ("a comma too many", "time,open,high,low,close", "{t:%Y-%m-%d %H:%M:%S},{o},{h},{l},{c},", set()),
+    ("metatrader 4", None, "{t:%Y.%m.%d},{t:%H:%M},{o},{h},{l},{c},{v}", {"tick_volume"}),
+    ("no header", None, "{t:%Y-%m-%d %H:%M},{o},{h},{l},{c},{v}", {"tick_volume"}),
+    ("histdata", None, "{t:%Y%m%d %H%M%S};{o};{h};{l};{c};0", set()),
+    ("mt5 export", EXPORT_HEADER, EXPORT, {"tick_volume", "spread_points", "real_volume"}),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("spread_name", ["spread", "spread_points"])
-@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
-def test_parquet_of_naive_or_zoned_times_is_read_as_utc(tmp_path, bars, spread_name, zone):
-    frame = bars.rename({"spread_points": spread_name})
-    if zone:
-        frame = frame.with_columns(pl.col("time").dt.replace_time_zone("UTC").dt.convert_time_zone(zone))
-    path = tmp_path / "EURUSD_M1_x.parquet"
-    frame.write_parquet(path)
+def expected(bars: pl.DataFrame, columns: set[str]) -> pl.DataFrame:
+    """`bars` with only these columns beyond prices; a real volume that is written is 0."""
+    kept = bars.with_columns(real_volume=pl.lit(0, dtype=pl.Int64))
+    optional = ("tick_volume", "spread_points", "real_volume")
+    return kept.with_columns(pl.lit(None, dtype=bars.schema[c]).alias(c) for c in optional if c not in columns)
+
+
+@pytest.mark.parametrize(("name", "header", "line", "columns"), CASES, ids=[case[0] for case in CASES])
+def test_tables_of_text_are_read_by_names_or_numbers_with_the_clock_as_written(tmp_path, bars, name, header, line, columns):
+    path = write_lines(bars, tmp_path / "my EURUSD data.txt", line, header=header)
     found = one(path)
-    assert (found.symbol, found.timeframe, found.clock_rule) == ("EURUSD", "M1", "utc")
+    assert (found.symbol, found.timeframe, found.stated_rule) == ("EURUSD", "M1", None)
+    assert_frame_equal(bars_of(found), expected(bars, columns))
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert found.origin == path.as_posix()
-    assert_frame_equal(found.bars, bars)
 
 
-@pytest.mark.parametrize("zone", [None, "UTC"])
-def test_parquet_of_server_time_dressed_as_utc_is_undone_by_the_stated_clock(tmp_path, bars, zone):
-    path = tmp_path / "dump.parquet"
-    times = on_server(bars, "ny+7")
-    bars.with_columns(times.dt.replace_time_zone(zone)).write_parquet(path)
-    assert_frame_equal(one(path, symbol="eurusd", clock_rule="ny+7").bars, bars)
-
-
-@pytest.mark.parametrize("unit", [1, 1000])
-def test_epoch_numbers_need_a_stated_clock(tmp_path, bars, unit):
-    path = tmp_path / "EURUSD.parquet"
-    bars.with_columns(on_server(bars, "eet").dt.epoch("ms") // 1000 * unit).write_parquet(path)
-    with pytest.raises(Final, match="its times are numbers, maybe of a server's clock; add --clock with one of utc"):
-        one(path)
-    assert_frame_equal(one(path, clock_rule="eet").bars, bars)
-
-
-def test_parquet_with_columns_symbol_and_timeframe_is_split_and_contradiction_refused(tmp_path, bars):
-    hours = resample(bars, "H1")
-    path = tmp_path / "all.parquet"
-    named = [(bars, "EURUSD", "M1"), (bars, "GBPUSD", "M1"), (hours, "EURUSD", "H1")]
-    pl.concat([b.with_columns(symbol=pl.lit(s), timeframe=pl.lit(t)) for b, s, t in named]).write_parquet(path)
-    found = list(read_path(path))
-    assert [(f.symbol, f.timeframe, f.bars.height) for f in found] == [(s, t, b.height) for b, s, t in named]
-    with pytest.raises(Final, match="holds EURUSD, not USDJPY"):
-        list(read_path(path, symbol="USDJPY"))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda b: b.drop("time"), "has no column time"),
-        (lambda b: b.drop("close"), "bars lack the columns close"),
-        (lambda b: b.with_columns(pl.col("time").cast(pl.String)), "column time is of type String"),
-        (lambda b: b.with_columns(pl.lit("x").alias("open")), "bars cannot be read as"),
-    ],
-)
-def test_parquet_that_holds_no_bars_is_refused_in_one_line(tmp_path, bars, make, message):
-    path = tmp_path / "EURUSD_M1.parquet"
-    make(bars).write_parquet(path)
-    with pytest.raises(Final, match=message) as caught:
-        one(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_damaged_parquet_is_refused_in_one_line(tmp_path, bars):
-    path = tmp_path / "EURUSD_M1.parquet"
-    bars.write_parquet(path)
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(Final, match="is damaged Parquet") as caught:
-        one(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_the_store_exports_is_read_back_the_same(tmp_path, bars):
-    store = Store(tmp_path / "s.duckdb")
-    known = {"origin": "test", "sha256": "0", "clock_rule": "utc", "at": datetime(2026, 1, 1, tzinfo=UTC)}
-    store.ingest("sim", "EURUSD", "M1", bars, **known)
-    store.export("sim", "EURUSD", "M1", tmp_path / "EURUSD.parquet")
-    assert_frame_equal(one(tmp_path / "EURUSD.parquet").bars, bars)
-
-
-# --- MetaTrader 5 export
-
-
-@pytest.mark.parametrize("rule", ["eet", "ny+7", "utc+3"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_an_mt5_export_is_read_with_the_clock_that_was_stated(tmp_path, bars, rule, encoding):
-    path = tmp_path / "EURUSDm_M1_202403080000_202403120000.csv"
-    write_mt5_export(bars, path, rule, encoding)
-    found = one(path, clock_rule=rule)
-    assert (found.symbol, found.timeframe, found.clock_rule) == ("EURUSD", "M1", rule)
-    assert_frame_equal(found.bars, bars.with_columns(pl.lit(0, dtype=pl.Int64).alias("real_volume")))
-
-
-def test_a_zero_spread_of_an_mt5_export_stays_the_zero_that_was_recorded(tmp_path, bars):
-    path = tmp_path / "EURUSD_M1.csv"
-    write_mt5_export(bars.with_columns(pl.lit(0, dtype=pl.Int32).alias("spread_points")), path, "eet")
-    assert one(path, clock_rule="eet").bars["spread_points"].unique().to_list() == [0]
-
-
-@pytest.mark.parametrize("content", ["export", "generic"])
-def test_a_csv_without_a_stated_clock_is_refused_with_the_rules_there_are(tmp_path, bars, content):
-    path = tmp_path / "EURUSD_M1.csv"
-    if content == "export":
-        write_mt5_export(bars, path, "eet")
-    else:
-        bars.write_csv(path)
-    with pytest.raises(Final) as caught:
-        one(path)
-    assert str(caught.value) == (
-        "EURUSD_M1.csv: its clock is not stated; add --clock with one of utc, utc+2, utc+3:30, ny, ny+7, eet, cet"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_encodings_and_line_ends_do_not_matter(tmp_path, bars, encoding, newline):
+    note = "é" if encoding != "utf-16-be" else "e"
+    head = bars.head(100)
+    path = write_lines(
+        head, tmp_path / "EURUSD.csv", PLAIN + "," + note, header=PLAIN_HEADER + ",ré", encoding=encoding, newline=newline
     )
+    assert_frame_equal(bars_of(one(path)), expected(head, {"tick_volume", "spread_points"}))
+    found = one(path)
+    assert found.content([3, 2])[0].startswith("2024-03-08 12:01:00,")
 
 
-def test_an_export_of_ticks_is_refused(tmp_path):
-    path = tmp_path / "EURUSD.csv"
-    path.write_text("<DATE>\t<TIME>\t<BID>\t<ASK>\n2024.03.08\t12:00:00.123\t1.1\t1.2\n", encoding="utf-8")
-    with pytest.raises(Final, match="export bars, not ticks"):
-        one(path, clock_rule="eet")
+@pytest.mark.parametrize(("cell", "separator"), [("{}", ";"), ("{}", "\t"), ('"{}"', ",")])
+def test_decimal_commas_are_read_where_another_sign_separates_or_quotes_enclose(tmp_path, bars, cell, separator):
+    def line(t, row):
+        return separator.join([f"{t:%d.%m.%Y %H:%M}", *(cell.format(f"{row[c]:.5f}".replace(".", ",")) for c in PRICES)])
+
+    path = write_lines(
+        bars, tmp_path / "EURUSD.csv", line, header=separator.join(["Datum", "o", "h", "l", "c"]).replace("Datum", "date")
+    )
+    assert_frame_equal(bars_of(one(path)), expected(bars, set()))
+
+
+@pytest.mark.parametrize("factor", [1, 1000, 1_000_000, 1_000_000_000])
+def test_epoch_numbers_are_told_by_their_size(tmp_path, bars, factor):
+    path = write_lines(
+        bars,
+        tmp_path / "EURUSD.csv",
+        lambda t, row: (
+            f"{int(t.replace(tzinfo=UTC).timestamp()) * factor},{row['open']},{row['high']},{row['low']},{row['close']}"
+        ),
+        header="unix,o,h,l,c",
+    )
+    found = one(path)
+    assert found.stated_rule is None  # servers write them too
+    assert_frame_equal(bars_of(found).select("time"), bars.select("time"))
+
+
+@pytest.mark.parametrize(("offset", "hours"), [("+00:00", 0), ("Z", 0), ("+0300", 3), ("-05:00", -5), (" GMT+0200", 2)])
+def test_times_that_carry_their_offset_prove_the_clock_and_refuse_another(tmp_path, bars, offset, hours):
+    local = bars.with_columns(pl.col("time") + timedelta(hours=hours))
+    line = "{t:%Y-%m-%d %H:%M:%S}" + offset + ",{o},{h},{l},{c}"
+    path = write_lines(local, tmp_path / "EURUSD_M1.csv", line, header="time,open,high,low,close")
+    found = one(path)
+    assert found.stated_rule == "utc"
+    assert_frame_equal(bars_of(found), expected(bars, set()))
+    with pytest.raises(Final, match="its times carry their offset from UTC"):
+        one(path, clock_rule="utc")
+
+
+def test_offsets_that_change_with_the_season_are_taken_off_row_by_row(tmp_path, bars):
+    def line(t, row):
+        hours = 2 if t < datetime(2024, 3, 10, 12) else 3
+        prices = ",".join(f"{row[c]:.5f}" for c in PRICES)
+        return f"{t + timedelta(hours=hours):%Y-%m-%d %H:%M:%S}+0{hours}:00,{prices}"
+
+    path = write_lines(bars, tmp_path / "EURUSD_M1.csv", line, header="time,open,high,low,close")
+    assert_frame_equal(bars_of(one(path)), expected(bars, set()))
+
+
+def test_a_stated_clock_is_handed_on_and_times_stay_as_written(tmp_path, bars):
+    wall = on_server(bars, "eet")
+    path = write_lines(wall, tmp_path / "EURUSDm_M1_202403080000.csv", EXPORT, header=EXPORT_HEADER, newline="\r\n")
+    found = one(path, clock_rule="eet")
+    assert found.stated_rule == "eet"
+    assert_frame_equal(bars_of(found).select("time"), wall.select("time"))
 
 
 def test_a_daily_export_without_times_opens_at_midnight_of_the_server(tmp_path):
     path = tmp_path / "EURUSD_D1.csv"
     rows = [f"2024.03.{day:02}\t1.1\t1.2\t1.0\t1.1\t10\t0\t5" for day in (4, 5, 6, 7)]
-    path.write_text("\n".join(["<DATE>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>", *rows]), encoding="utf-8")
-    found = one(path, clock_rule="ny+7")
-    assert found.bars["time"][0] == datetime(2024, 3, 3, 22)  # 17:00 New York: on the grid of D1
-    assert found.timeframe == "D1"
+    path.write_text("\n".join([EXPORT_HEADER.replace("<TIME>\t", ""), *rows]), encoding="utf-8")
+    found = one(path)
+    assert (found.timeframe, frame(found)["time"][0]) == ("D1", datetime(2024, 3, 4))
 
 
-# --- generic csv
+def test_a_file_whose_day_and_month_could_be_swapped_is_refused(tmp_path, bars):
+    path = write_lines(
+        bars.head(500), tmp_path / "EURUSD_M1.csv", "{t:%m/%d/%Y %H:%M},{o},{h},{l},{c}", header="time,open,high,low,close"
+    )
+    with pytest.raises(Final, match="in its times day and month cannot be told apart; write them as 2024-01-31 13:45:00"):
+        one(path)
+
+
+# --- numbers
+
+
+def test_whole_number_prices_are_divided_by_the_power_of_ten_that_makes_them_prices(tmp_path, bars):
+    def line(t, row):
+        return ",".join([f"{t:%Y-%m-%d %H:%M:%S}", *(f"{round(row[c] * 100_000)}.0" for c in PRICES)])
+
+    path = write_lines(bars, tmp_path / "EURUSD.csv", line, header="Date,open,high,low,close")
+    found = one(path)
+    assert "prices divided by 100000" in found.notes
+    assert_frame_equal(bars_of(found), expected(bars, set()), check_exact=True)
 
 
 @pytest.mark.parametrize(
-    ("header", "line"),
+    ("symbol", "written", "divisor"),
     [
-        ("time,open,high,low,close,tick_volume,spread_points", "{t:%Y-%m-%d %H:%M:%S},{o},{h},{l},{c},{v},{s}"),
-        ("Date;Open;High;Low;Close;Tickvol;Volume;Spread", "{t:%Y.%m.%d %H:%M:%S};{o};{h};{l};{c};{v};0;{s}"),
-        ("Date\tTime\tO\tH\tL\tC\tTicks\tSpread", "{t:%Y-%m-%d}\t{t:%H:%M}\t{o}\t{h}\t{l}\t{c}\t{v}\t{s}"),
-        ("GMT_Time,Open,High,Low,Close,Volume,Spread", "{t:%d.%m.%Y %H:%M:%S}.000,{o},{h},{l},{c},{v}.0,{s}"),
-        ('"timestamp","open","high","low","close","volume","spread"', '"{t:%Y%m%d %H%M%S}","{o}","{h}","{l}","{c}","{v}","{s}"'),
-        ("Timestamp,Open,High,Low,Close,Vol,Spread", "{t:%Y-%m-%dT%H:%M:%S},{o},{h},{l},{c},{v},{s}"),
+        ("USDJPY", 110250.0, 1000),
+        ("USDJPY", 11025.0, 100),
+        ("XAUUSD", 190055.0, 100),
+        ("EURUSD", 11025.0, 10_000),
+        ("EURUSD", 1.0, 1),
     ],
 )
-def test_csv_files_as_users_have_them_are_read_by_their_header(tmp_path, bars, header, line):
-    path = tmp_path / "my EURUSD data.txt"
-
-    def text(time: datetime, row: dict) -> str:
-        values = {key: f"{row[name]:.5f}" for key, name in zip("ohlc", PRICES, strict=True)}
-        return line.format(t=time, v=row["tick_volume"], s=row["spread_points"], **values)
-
-    write_csv(bars, path, header, text, "eet")
-    found = one(path, clock_rule="eet")
-    assert (found.symbol, found.timeframe) == ("EURUSD", "M1")
-    assert_frame_equal(found.bars.drop("real_volume"), bars.drop("real_volume"))
+def test_the_power_of_ten_is_told_by_the_symbol(tmp_path, symbol, written, divisor):
+    path = tmp_path / f"{symbol}.csv"
+    rows = [f"2024-03-08 12:{m:02}:00,{written + m % 2},{written + 2},{written - 0.0},{written + m % 2}" for m in range(50)]
+    path.write_text("\n".join(["time,open,high,low,close", *rows]), encoding="utf-8")
+    assert frame(one(path))["low"][0] == written / divisor
 
 
-@pytest.mark.parametrize(("offset", "hours"), [("+00:00", 0), ("Z", 0), ("+0300", 3), ("-05:00", -5)])
-def test_times_that_carry_their_offset_need_no_clock_and_refuse_one(tmp_path, bars, offset, hours):
-    path = tmp_path / "EURUSD_M1.csv"
-    write_csv(
-        bars,
-        path,
-        "time,open,high,low,close",
-        lambda t, row: (
-            f"{t + timedelta(hours=hours):%Y-%m-%d %H:%M:%S}{offset},{row['open']},{row['high']},{row['low']},{row['close']}"
-        ),
-    )
+def test_prices_that_the_symbol_cannot_have_are_noted_and_kept(tmp_path, bars):
+    path = write_lines(bars, tmp_path / "USDJPY.csv", PLAIN, header=PLAIN_HEADER)
     found = one(path)
-    assert found.clock_rule == "utc"
-    assert_frame_equal(found.bars.select("time", *PRICES), bars.select("time", *PRICES))
-    with pytest.raises(Final, match="its times carry their offset from UTC"):
-        one(path, clock_rule="utc")
+    assert [note for note in found.notes if "are not usual for USDJPY; check the symbol" in note]
+    assert_frame_equal(bars_of(found).select(PRICES), bars.select(PRICES))
 
 
-def test_damaged_lines_reach_the_store_and_are_counted_there(tmp_path, bars):
-    path = tmp_path / "EURUSD_M1.csv"
-    bars.write_csv(path)
+@pytest.mark.parametrize("digits", [5, 1])
+def test_a_spread_in_price_becomes_points_and_one_in_points_stays(tmp_path, bars, digits):
+    in_price = digits == 5
+
+    def line(t, row):
+        spread = f"{row['spread_points'] * 1e-5:.5f}" if in_price else f"{row['spread_points']}.0"
+        return ",".join([f"{t:%Y-%m-%d %H:%M:%S}", *(f"{row[c]:.5f}" for c in PRICES), spread])
+
+    found = one(write_lines(bars, tmp_path / "EURUSD.csv", line, header="time,open,high,low,close,spread"))
+    assert_frame_equal(bars_of(found).select("spread_points"), bars.select("spread_points"))
+    assert any("spread was in price" in note for note in found.notes) is in_price
+
+
+def test_bid_and_ask_in_one_row_are_bars_of_the_bid_with_a_spread(tmp_path, bars):
+    def line(t, row):
+        asks = (f"{row[c] + row['spread_points'] * 1e-5:.5f}" for c in PRICES)
+        return ",".join([f"{t:%Y-%m-%d %H:%M:%S}", *(f"{row[c]:.5f}" for c in PRICES), *asks, str(row["tick_volume"])])
+
+    header = "date,bidopen,bidhigh,bidlow,bidclose,askopen,askhigh,asklow,askclose,tickqty"
+    found = one(write_lines(bars, tmp_path / "EURUSD.csv", line, header=header))
+    assert_frame_equal(bars_of(found), expected(bars, {"tick_volume", "spread_points"}))
+    headerless = one(write_lines(bars, tmp_path / "EURUSD_2.csv", line))
+    assert_frame_equal(bars_of(headerless), expected(bars, {"spread_points"}))
+
+
+def test_a_volume_with_fractions_is_an_amount_and_no_count_of_ticks(tmp_path, bars):
+    path = write_lines(bars, tmp_path / "EURUSD.csv", "{t:%Y-%m-%d %H:%M:%S},{o},{h},{l},{c},{v}.25", header=PLAIN_HEADER[:33])
+    found = bars_of(one(path))
+    assert found["tick_volume"].null_count() == found.height
+    assert found["real_volume"].to_list() == bars["tick_volume"].to_list()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_column_of_symbols_splits_the_file(tmp_path, bars, monkeypatch, large):
+    other = bars.with_columns(pl.col(c) + 0.2 for c in PRICES)
+    lines = {}
+    for name, part in (("EUR/USD", bars), ("GBPUSDm", other)):
+        path = write_lines(part, tmp_path / "x.csv", "{t:%Y-%m-%d %H:%M:%S}," + name + ",{o},{h},{l},{c}")
+        lines[name] = path.read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "x.csv"
+    rows = [*lines["EUR/USD"], *lines["GBPUSDm"], "2024-03-12 00:00:00,,1.1,1.1,1.1,1.1"]
+    path.write_text("\n".join(["time,ticker,open,high,low,close", *rows]), encoding="utf-8")
+    if large:
+        monkeypatch.setattr(_content, "WHOLE_BYTES", 1000)
+        monkeypatch.setattr(_content, "BLOCK_BYTES", 20_001)
+    euro, pound = read_path(path)
+    assert (euro.symbol, pound.symbol) == ("EURUSD", "GBPUSD")
+    assert_frame_equal(bars_of(euro).head(3000), expected(bars, set()))
+    assert_frame_equal(bars_of(pound).select(PRICES), other.select(PRICES).with_columns(pl.all().round(5)))
+    assert frame(euro)["source_row"].to_list() == [*range(2, 3002), 6002]  # a row of no symbol is lost to none
+    assert one(path, symbol="gbpusd").symbol == "GBPUSD"
+    with pytest.raises(Final, match="holds EURUSD, GBPUSD, not USDJPY; leave --symbol out"):
+        one(path, symbol="USDJPY")
+
+
+def test_a_quote_that_nobody_closes_eats_no_line(tmp_path, bars):
+    def line(t, row):
+        return ",".join([f"{t:%d.%m.%Y %H:%M}", *('"' + f"{row[c]:.5f}".replace(".", ",") + '"' for c in PRICES)])
+
+    path = write_lines(bars, tmp_path / "EURUSD.csv", line, header="date,o,h,l,c")
+    rows = path.read_text(encoding="utf-8").split("\n")
+    rows[1000] = rows[1000].replace('"', "", 1)
+    path.write_text("\n".join(rows), encoding="utf-8")
+    read = frame(one(path))
+    assert read["source_row"].to_list() == list(range(2, 3002))
+    assert_frame_equal(read.drop("source_row")[:999], expected(bars, set())[:999])
+    assert_frame_equal(read.drop("source_row")[1000:], expected(bars, set())[1000:])
+
+
+# --- damage: what cannot be read is null and keeps its row, nothing is dropped and nothing repaired
+
+
+def test_damaged_lines_are_null_with_their_row_and_text(tmp_path, bars):
+    path = write_lines(bars, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[3] = "-(" + lines[3]
-    lines[5] = lines[5].rsplit(",", 5)[0] + ",dear,1,2,3,4"
+    lines[5] = lines[5].replace(",1.", ",dear", 1)
     lines[7] = lines[7][:25]
+    lines[9] = PLAIN_HEADER
+    lines[11] += ",7"  # which cell is the one too many is unknown
+    lines[13] = " " + lines[13].replace(",", ' , "', 1).replace(",", '" ,', 2).replace('" ,', " ,", 1)
+    lines[15] = "2024-03-08,1.1,1.1,1.1,1.1,5,5"  # midnight, as spreadsheets write it
+    lines[17] = ""
+    lines[19] = lines[19].split(",")[0] + ",nan,inf,-1,0,5,5"
     path.write_text("\n".join(lines), encoding="utf-8")
-    found = one(path, clock_rule="utc")
-    assert found.bars.height == 3000
-    batch = Store(tmp_path / "s.duckdb").ingest(
-        "sim", "EURUSD", "M1", found.bars, origin="x", sha256="0", clock_rule="utc", at=datetime(2026, 1, 1, tzinfo=UTC)
+    found = one(path)
+    read = frame(found)
+    assert read["source_row"].to_list() == [row for row in range(2, 3002) if row != 18]  # a blank line is no row
+    by_row = {row["source_row"]: row for row in read.iter_rows(named=True)}
+    assert by_row[4]["time"] is None and by_row[4]["open"] == bars["open"][2]
+    assert by_row[6]["open"] is None and by_row[6]["high"] == bars["high"][4]
+    assert (by_row[8]["high"], by_row[8]["close"]) == (None, None)
+    assert {by_row[10][c] for c in ("time", *PRICES)} == {None}
+    assert {by_row[12][c] for c in PRICES} == {None} and by_row[12]["time"] == bars["time"][10]
+    assert [by_row[14][c] for c in ("time", *PRICES)] == list(bars.row(12)[:5])
+    assert by_row[16]["time"] == datetime(2024, 3, 8)
+    assert np.isnan(by_row[20]["open"]) and (by_row[20]["high"], by_row[20]["low"], by_row[20]["close"]) == (np.inf, -1, 0)
+    assert found.content([8, 4, 12]) == [lines[7], lines[3], lines[11]]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.dictionaries(st.integers(1, 40), st.text(alphabet=' ,;\t"x1.-:\x00é', max_size=30), max_size=12))
+def test_whatever_lines_hold_every_other_row_is_read_and_every_line_keeps_its_number(tmp_path, bars, damage):
+    head = bars.head(40)
+    path = write_lines(head, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, text in damage.items():
+        lines[number] = text
+    path.write_text("\n".join(lines), encoding="utf-8", newline="")
+    try:
+        read = frame(one(path))
+    except Final as error:
+        assert "\n" not in str(error)  # too little is left to tell a table
+        return
+    blank = {number + 1 for number, text in damage.items() if not text.strip()}
+    assert read["source_row"].to_list() == [row for row in range(2, 42) if row not in blank]
+    whole = read.filter(~pl.col("source_row").is_in([number + 1 for number in damage]))
+    kept = head.with_columns(source_row=pl.int_range(2, 42, dtype=pl.Int64), real_volume=pl.lit(None, dtype=pl.Int64))
+    assert_frame_equal(whole, kept.filter(pl.col("source_row").is_in(whole["source_row"].to_list())).select(whole.columns))
+
+
+def test_rows_are_handed_on_in_the_order_and_with_the_faults_of_the_file(tmp_path, bars):
+    faulty = bars.with_columns(
+        high=pl.when(pl.int_range(pl.len()) == 5).then(pl.col("low") - 1e-4).otherwise("high"),
+        open=pl.when(pl.int_range(pl.len()) == 6).then(-pl.col("open")).otherwise("open"),
+        low=pl.when(pl.int_range(pl.len()) == 7).then(0.0).otherwise("low"),
+        time=pl.when(pl.int_range(pl.len()) == 8).then(pl.col("time") + timedelta(seconds=7)).otherwise("time"),
     )
-    assert batch.rejects == {"price missing": 2, "time unreadable": 1}
+    shuffled = faulty.sample(fraction=1.0, shuffle=True, seed=3)
+    path = write_lines(shuffled, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
+    assert_frame_equal(bars_of(one(path)), shuffled.with_columns(pl.col("high").round(5)))
 
 
-def test_dates_whose_day_and_month_cannot_be_told_apart_are_refused(tmp_path, bars):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; fetch or export it again"),
+        (b"hello\nworld\n", "is of no known format"),
+        (b"time,open,high,low\n2024-01-01,1,1,1\n", "is of no known format"),
+        (b"\x00\x01\x02\xff" * 100, "is of no known format"),
+        (bytes(range(256)) * 50, "is of no known format"),
+        (b"time,open,high,low,close\n", "has a header and no lines of bars; export it again"),
+        (b"time,open,high,low,close\nnoon,1,1,1,1\ntea,1,1,1,1\n", "times such as 'noon' are in no known form"),
+        (b"PK\x03\x04 not really", "is a damaged zip file"),
+        (b"\x1f\x8b not really", "is a damaged gz file"),
+        ("time,open,high,low,close\n2024-01-01 00:00,1,1,1,1\n".encode("cp500") * 9, "is of no known format"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "EURUSD_M1.csv"
-    write_csv(bars, path, "time,open,high,low,close", lambda t, row: f"{t:%m/%d/%Y %H:%M},1.1,1.1,1.1,1.1")
-    with pytest.raises(Final, match=r"times such as '03/08/2024 12:00' are in no known form; write them as 2024-01-31 13:45:00"):
-        one(path, clock_rule="utc")
+    path.write_bytes(content)
+    with pytest.raises(Final, match=message) as caught:
+        one(path)
+    assert "\n" not in str(caught.value)
 
 
-# --- what all share
+# --- packed and large files
+
+
+def test_gz_and_zip_are_unpacked_and_hashed_as_they_lie(tmp_path, bars):
+    plain = write_lines(bars, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
+    packed = tmp_path / "EURUSD_M1.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    archive = tmp_path / "download.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(plain, "DAT/EURUSD_M1.csv")
+        file.writestr("readme.txt", "hello")
+    for path in (packed, archive):
+        found = one(path)
+        assert (found.symbol, found.sha256) == ("EURUSD", hashlib.sha256(path.read_bytes()).hexdigest())
+        assert_frame_equal(frame(found), frame(one(plain)))
+        assert found.content([2]) == one(plain).content([2])
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:30], lambda b: b[:900] + b"\x00\x01" + b[902:]])
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+def test_a_truncated_or_flipped_archive_is_refused_and_gives_no_half_file(tmp_path, bars, kind, damage):
+    plain = write_lines(bars, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
+    path = tmp_path / f"EURUSD.{kind}"
+    if kind == "gz":
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.write(plain, "EURUSD_M1.csv")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(Final, match=f"is a damaged {kind} file") as caught:
+        one(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_large_file_streams_in_blocks_to_the_same_rows(tmp_path, bars, monkeypatch, packed, encoding):
+    path = write_lines(bars, tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER, encoding=encoding, newline="\r\n")
+    if packed:
+        path = tmp_path / "EURUSD_M1.csv.gz"
+        path.write_bytes(gzip.compress((tmp_path / "EURUSD_M1.csv").read_bytes()))
+    whole = one(path)
+    expected_rows = frame(whole)
+    monkeypatch.setattr(_content, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(_content, "BLOCK_BYTES", 7001)
+    streamed = one(path)
+    chunks = list(streamed.chunks())
+    assert len(chunks) > 10
+    assert_frame_equal(pl.concat(chunks), expected_rows)
+    assert_frame_equal(pl.concat(list(streamed.chunks())), expected_rows)  # again
+    assert streamed.content([2, 1500, 3001, 9999]) == whole.content([2, 1500, 3001, 9999])
+
+
+# --- names, paths, what is stated
 
 
 @pytest.mark.parametrize(
     ("name", "symbol"),
     [
-        ("EURUSD_M1.csv", "EURUSD"),
-        ("DAT_ASCII_GBPUSD_M1_2017.csv", "GBPUSD"),
-        ("usdjpy-m1-bid.csv", "USDJPY"),
-        ("XAUUSD.pro_M5.csv", "XAUUSD"),
-        ("EURUSDm5.csv", "EURUSD"),
-        ("GBPUSDh1.csv", "GBPUSD"),
+        ("EURUSD_M1", "EURUSD"),
+        ("DAT_ASCII_GBPUSD_M1_2017", "GBPUSD"),
+        ("usdjpy-m1-bid", "USDJPY"),
+        ("XAUUSD.pro_M5", "XAUUSD"),
+        ("EURUSDm5", "EURUSD"),
+        ("GBPUSDh1", "GBPUSD"),
+        ("EUR_USD_M5", "EURUSD"),
+        ("aud-usd", "AUDUSD"),
     ],
 )
 def test_the_symbol_is_taken_from_the_files_name(name, symbol):
-    assert _source.symbol_for(Path(name), None) == symbol
-    assert _source.symbol_for(Path(name), "nzdusd") == "NZDUSD"
+    assert _names.symbol_for([name], None, name) == symbol
+    assert _names.symbol_for([name], "nzdusd", name) == "NZDUSD"
 
 
-@pytest.mark.parametrize("name", ["bars.csv", "FOREXX_M1.csv", "EUREUR.csv", "EURUSDGBP.csv", "US500.csv"])
+@pytest.mark.parametrize("name", ["bars", "FOREXX_M1", "EUREUR", "EURUSDGBP", "US500"])
 def test_a_name_without_symbol_asks_for_one(name):
     with pytest.raises(Final, match="add --symbol"):
-        _source.symbol_for(Path(name), None)
+        _names.symbol_for([name], None, name)
 
 
 def test_the_timeframe_is_given_named_or_told_from_the_spacing(bars):
     times = bars["time"]
-    assert _source.timeframe_for(Path("EURUSD.csv"), None, times) == "M1"
-    assert _source.timeframe_for(Path("EURUSD.csv"), None, resample(bars, "H4")["time"]) == "H4"
-    assert _source.timeframe_for(Path("EURUSD_M1.csv"), None, times.head(2)) == "M1"
-    sparse = times.gather_every(3)  # minutes nobody traded in
-    assert _source.timeframe_for(Path("EURUSD_M1.csv"), None, sparse) == "M1"
+
+    def told(name: str, given: str | None, moments: pl.Series) -> str:
+        return _names.timeframe_for([name], given, moments, name)
+
+    assert told("EURUSD", None, times) == "M1"
+    assert told("EURUSD", None, resample(bars, "H4")["time"]) == "H4"
+    assert told("EURUSD_M1", None, times.head(2)) == "M1"
+    assert told("EURUSD_M1", None, times.gather_every(3)) == "M1"  # minutes nobody traded in
     with pytest.raises(Final, match="timeframe H1 was given, but bars stand 60 s apart"):
-        _source.timeframe_for(Path("EURUSD.csv"), "H1", times)
+        told("EURUSD", "H1", times)
     with pytest.raises(Final, match="timeframe H1 stands in the file's name, but bars stand 60 s apart"):
-        _source.timeframe_for(Path("EURUSD_H1.csv"), None, times)
+        told("EURUSD_H1", None, times)
     with pytest.raises(Final, match="cannot be told from the bars; add --timeframe"):
-        _source.timeframe_for(Path("EURUSD.csv"), None, times.head(2))
+        told("EURUSD", None, times.head(2))
     irregular = pl.Series(np.cumsum(np.arange(1, 50)) * 60_000).cast(pl.Datetime("ms"))
     with pytest.raises(Final, match="cannot be told from the bars"):
-        _source.timeframe_for(Path("EURUSD.csv"), None, irregular)
+        told("EURUSD", None, irregular)
 
 
 def test_folders_and_patterns_expand_in_name_order_and_a_folder_skips_what_it_does_not_know(tmp_path, bars, caplog):
@@ -300,70 +473,49 @@ def test_folders_and_patterns_expand_in_name_order_and_a_folder_skips_what_it_do
         bars.write_parquet(tmp_path / f"{symbol}_M1.parquet")
     (tmp_path / "README.md").write_text("# bars\n", encoding="utf-8")
     (tmp_path / ".hidden").write_text("x", encoding="utf-8")
+    (tmp_path / "deeper.csv").mkdir()
     assert [found.symbol for found in read_path(tmp_path)] == ["EURUSD", "GBPUSD"]
-    assert [r.getMessage() for r in caplog.records] == [f"{tmp_path / 'README.md'} skipped: not a format that is known"]
+    skipped = [record.getMessage() for record in caplog.records]
+    assert skipped == [
+        f"{tmp_path / 'deeper.csv'} skipped: a folder inside the folder; give it by itself",
+        f"{(tmp_path / 'README.md').as_posix()} skipped: not a format that is known",
+    ]
     assert [found.symbol for found in read_path(tmp_path / "E*.parquet")] == ["EURUSD"]
+    with pytest.raises(Final, match="holds no file of a known format"):
+        one(tmp_path / "deeper.csv")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is of no known format"),
-        (b"hello\nworld\n", "is of no known format"),
-        (b"20170306 000000;1.06;1.06;1.06;1.06;0\n", "csv needs a header line with time,open,high,low,close"),
-        (b"\x00\x01\x02\xff" * 100, "is of no known format"),
-        (b'"time\topen\thigh\tlow\tclose"\n"2022-01-04 18:00:00\t1\t1\t1\t1"\n', "check separators and quotes"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path, content, message):
-    path = tmp_path / "EURUSD_M1.csv"
-    path.write_bytes(content)
-    with pytest.raises(Final, match=message) as caught:
-        one(path, clock_rule="utc")
-    assert "\n" not in str(caught.value)
+def test_one_refused_file_stops_no_other_when_its_line_is_taken(tmp_path, bars):
+    bars.write_parquet(tmp_path / "EURUSD_M1.parquet")
+    (tmp_path / "GBPUSD.csv").write_text("time,open,high,low,close\n", encoding="utf-8")
+    refused: list[str] = []
+    found = list(read_path(tmp_path, tmp_path / "absent", refused=refused.append))
+    assert [raw.symbol for raw in found] == ["EURUSD"]
+    assert refused[0].partition(":")[0] == "GBPUSD.csv"
+    assert "absent does not exist" in refused[1]
 
 
 def test_the_content_and_not_the_name_decides_the_format(tmp_path, bars):
     path = tmp_path / "EURUSD_M1.csv"
     bars.write_parquet(path)
-    assert_frame_equal(one(path).bars, bars)
+    assert_frame_equal(bars_of(one(path)), bars)
 
 
-def test_paths_rules_and_timeframes_that_do_not_exist_are_refused(tmp_path, bars):
+def test_paths_rules_timeframes_and_sides_that_do_not_exist_are_refused(tmp_path, bars):
     with pytest.raises(Final, match="does not exist; give a file, a folder or a pattern"):
         one(tmp_path / "absent.csv")
-    with pytest.raises(Final, match="holds no file of a known format; known are mt5_export, parquet, csv_generic"):
+    with pytest.raises(Final, match="holds no file of a known format; known are dukascopy, histdata, lean, mt5_export"):
         one(tmp_path)
     bars.write_parquet(tmp_path / "EURUSD.parquet")
-    with pytest.raises(Final, match="clock rule 'moon' is not known"):
+    with pytest.raises(Final, match="'moon'"):
         one(tmp_path / "EURUSD.parquet", clock_rule="moon")
     with pytest.raises(Final, match="timeframe 'H5' is not known"):
         one(tmp_path / "EURUSD.parquet", timeframe="H5")
+    with pytest.raises(Final, match="side 'mid' is not known; use bid or ask"):
+        one(tmp_path / "EURUSD.parquet", side="mid")
 
 
-@pytest.mark.real_data
-def test_a_real_mt5_export_read_as_eet_opens_and_closes_with_the_market(tmp_path, real_data):
-    found = one(real_data / "raw" / "mt5_export_XAUUSD_M5_202501.csv", clock_rule="eet")
-    assert (found.symbol, found.timeframe, found.bars.height) == ("XAUUSD", "M5", 6037)
-    first = found.bars.row(0, named=True)
-    assert first["time"] == datetime(2025, 1, 1, 23)  # 01:00 EET of 2 January, gold opens at 18:00 New York
-    assert [first[c] for c in PRICES] == [2624.81, 2625.07, 2624.25, 2625.00]
-    assert (first["tick_volume"], first["spread_points"], first["real_volume"]) == (124, 43, 0)
-    batch = Store(tmp_path / "s.duckdb").ingest(
-        "metaquotes", "XAUUSD", "M5", found.bars, origin=found.origin, sha256=found.sha256, clock_rule="eet",
-        at=datetime(2026, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
-    assert (batch.rows_new, batch.rows_rejected) == (6037, 0)
-    assert found.bars.schema == pl.Schema(SCHEMA)
-
-
-@pytest.mark.real_data
-def test_real_files_of_several_brokers_are_read_or_refused_as_they_deserve(real_data):
-    raw = real_data / "raw"
-    hourly = one(raw / "dukascopy_FOREX_EURUSD_1H_ASK_2017.csv", clock_rule="utc")
-    assert (hourly.symbol, hourly.timeframe, hourly.bars["time"][0]) == ("EURUSD", "H1", datetime(2017, 1, 1, 22))
-    assert one(raw / "mt5_pandas_EURUSD_15M_2022.csv", clock_rule="eet").timeframe == "M15"
-    assert one(raw / "fxcm_usdjpy-m1-bid-201302.csv").clock_rule == "utc"
-    for name in ("histdata_DAT_ASCII_EURUSD_M1_201703_part.csv", "lean_oanda_eurusd_minute_20140502_quote.zip"):
-        with pytest.raises(Final, match="is of no known format"):
-            one(raw / name, clock_rule="utc")
+def test_moments_are_whole_seconds_of_the_wall_clock(tmp_path, bars):
+    path = write_lines(bars, tmp_path / "EURUSD.csv", PLAIN, header=PLAIN_HEADER)
+    assert epoch_s(frame(one(path))["time"])[0] == int(SPRING.timestamp())
+    assert Path(one(path).origin) == path
