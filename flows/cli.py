@@ -304,6 +304,18 @@ def verify_clock(
     raise typer.Exit(command(cases=cases, seed=seed, as_json=as_json))
 
 
+@verify_app.command("gate")
+def verify_gate(
+    seeds: Annotated[int, typer.Option(help="How many markets without an edge, and with the default one.", min=1)] = 20,
+    features: Annotated[str, typer.Option(help="Names or groups of features, by commas.")] = "all",
+    as_json: Json = False,
+) -> None:
+    """How often the gate promotes on markets without an edge and with one; whole retrains, half a minute each on a core."""
+    from flows.commands.verify import gate as command
+
+    raise typer.Exit(command(seeds=seeds, features=features, as_json=as_json))
+
+
 @app.command(rich_help_panel=LOOK)
 def config(home: Home = None, as_json: Json = False) -> None:
     """The settings in force and where each comes from. Secrets are never shown."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from feature_store._clock_cases import Outcome, outcomes
 from feature_store._errors import Final
 from flows import console
+from flows.quiet import quiet_environment
 from tasks import progress
 
 SCHEMA = 1
@@ -41,3 +45,37 @@ def clock(*, cases: int, seed: int, as_json: bool) -> int:
     for o in wrong[:_SHOWN]:
         console.say(f"wrong: case {o.case}: said {o.said}, confidence {o.confidence:.3f}")
     return 1 if wrong else 0
+
+
+def gate(*, seeds: int, features: str, as_json: bool) -> int:
+    """0 when at most 3 in 20 markets without an edge promote and at least 17 in 20 with the default one; else 1."""
+    quiet_environment()
+    from feature_store.sources.generator import DEFAULT_EDGE
+    from tasks.gate_rate import Outcome as Retrained
+    from tasks.gate_rate import outcomes as retrains
+
+    chosen = tuple(name.strip() for name in features.split(",") if name.strip())
+    found: dict[float, list[Retrained]] = {0.0: [], DEFAULT_EDGE: []}
+    with console.watching():
+        for edge, done in found.items():
+            for outcome in retrains(edge, range(1, seeds + 1), features=chosen):
+                done.append(outcome)
+                progress.tell(f"verify gate, edge {edge:g}", len(done), seeds, f"{_promoted(done)} promoted")
+    fooled, seen = (_promoted(done) for done in found.values())
+    kept = fooled * 20 <= 3 * seeds and seen * 20 >= 17 * seeds
+    if as_json:
+        rows = [asdict(outcome) for done in found.values() for outcome in done]
+        console.print_json({"schema": SCHEMA, "seeds": seeds, "promoted_without_edge": fooled, "promoted_with_edge": seen,
+                            "retrains": rows})  # fmt: skip
+        return 0 if kept else 1
+    for edge, done in found.items():
+        console.print_table(
+            f"Edge {edge:g}: promoted in {_promoted(done)} of {seeds} markets",
+            ("seed", "promoted", "holdout AUC", "holdout skill", "holdout net Sharpe"),
+            [(str(o.seed), o.promoted or "-", f"{o.auc:.3f}", f"{o.skill:+.2%}", f"{o.net_sharpe:+.2f}") for o in done],
+        )
+    return 0 if kept else 1
+
+
+def _promoted(retrained: Sequence[Any]) -> int:
+    return sum(outcome.promoted is not None for outcome in retrained)

@@ -10,6 +10,7 @@ from feature_store import _clock_cases
 from feature_store._clock_cases import Outcome
 from feature_store._errors import Final
 from flows.commands import verify
+from tasks import gate_rate
 
 
 def test_verify_clock_counts_every_case_and_ends_well(capsys):
@@ -39,6 +40,24 @@ def test_a_wrong_verdict_is_counted_as_wrong(monkeypatch):
 def test_no_cases_are_refused():
     with pytest.raises(Final, match="--cases 0"):
         verify.clock(cases=0, seed=1, as_json=True)
+
+
+@pytest.mark.parametrize(("fooled", "seen", "status"), [(3, 17, 0), (4, 20, 1), (0, 16, 1)])
+def test_verify_gate_fails_when_the_gate_is_fooled_or_blind_too_often(monkeypatch, capsys, fooled, seen, status):
+    asked = []
+
+    def retrains(edge, seeds, *, features):
+        asked.append(features)
+        promoted = seen if edge else fooled
+        return (gate_rate.Outcome(edge, s, "linear" if s <= promoted else None, 0.5, 0.0, 0.0) for s in seeds)
+
+    monkeypatch.setattr(gate_rate, "outcomes", retrains)
+    assert verify.gate(seeds=20, features="trend, rsi", as_json=True) == status
+    document = json.loads(capsys.readouterr().out)
+    assert (document["promoted_without_edge"], document["promoted_with_edge"]) == (fooled, seen)
+    assert asked == [("trend", "rsi")] * 2 and len(document["retrains"]) == 40
+    assert verify.gate(seeds=20, features="all", as_json=False) == status
+    assert f"promoted in {seen} of 20 markets" in capsys.readouterr().out
 
 
 def test_the_command_is_there():
