@@ -1,7 +1,8 @@
 """Made-up files whose clock is known, to measure how often clock inference is right, silent or wrong.
 
 A case draws a rule (or a change of rule), a span, a timeframe, a symbol, a pattern of gaps and, now and then, a
-reference feed. Only times and closes are made; their moves follow the hours of the real market.
+reference feed and series of related symbols. Only times and closes are made; their moves follow the hours of the
+real market.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_store._clock_reference import Reference
+from feature_store._clock_related_cases import draw_related
 from feature_store._clock_weeks import DAY, F64, HALF_HOURS, HOUR, I64, WEEK, profile
 from feature_store.bars import SECONDS
 from feature_store.clock import is_open_s, new_york_offset_s, rule_parts, server_to_utc, utc_to_server
@@ -40,6 +42,7 @@ class Case:
     wall_s: I64
     close: F64
     references: tuple[Reference, ...]
+    related: tuple[Reference, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def outcomes(count: int, run_seed: int) -> Iterator[Outcome]:
 
 def judge(case: Case) -> Outcome:
     """Correct when every row of the case gets its true UTC time, by whatever rule."""
-    verdict = infer_clock(case.wall_s, case.close, case.timeframe, case.symbol, references=case.references)
+    verdict = infer_clock(case.wall_s, case.close, case.timeframe, case.symbol, references=case.references, related=case.related)
     if verdict.rule is None:
         result = "refused"
     else:
@@ -79,7 +82,8 @@ def draw(run_seed: int, number: int) -> Case:
     start_s = int(random.integers(_FIRST_S, _LAST_S - span_s)) // HOUR * HOUR
     rule = _rule(random, start_s, span_s, nights=symbol == "BTCUSD" or gap == "weekend-filled")
     while True:
-        utc_s, close = _market(random, start_s, span_s, SECONDS[timeframe], symbol, rule)
+        fine = _market(random, start_s, span_s, min(SECONDS[timeframe], 1800), symbol)
+        utc_s, close = _bars(*fine, SECONDS[timeframe], rule)
         kept = _kept(random, gap, utc_s, rule, SECONDS[timeframe])
         utc_s, close = utc_s[kept], close[kept]
         if _shows_every_part(utc_s, rule):
@@ -92,7 +96,9 @@ def draw(run_seed: int, number: int) -> Case:
         utc_s, close = _filled(utc_s, close, SECONDS[timeframe])
     wall_s, first = np.unique(utc_to_server(utc_s, rule), return_index=True)
     name = f"{number}: {rule}, {symbol} {timeframe}, {span_s / WEEK:.1f} weeks, gaps {gap}, {len(references)} references"
-    return Case(name, rule, symbol, timeframe, wall_s, close[first], references)
+    # Draws of their own: a case is otherwise what it was before there were related series.
+    related, told = draw_related(np.random.default_rng(seed_of(run_seed, "clock-related", number)), *fine)
+    return Case(name + told, rule, symbol, timeframe, wall_s, close[first], references, related)
 
 
 def _rule(random: np.random.Generator, start_s: int, span_s: int, *, nights: bool) -> str:
@@ -134,9 +140,8 @@ def _shows_every_part(utc_s: I64, rule: str) -> bool:
     return True
 
 
-def _market(random: np.random.Generator, start_s: int, span_s: int, step_s: int, symbol: str, rule: str) -> tuple[I64, F64]:
-    """True UTC opens and closes of bars that some market of that symbol would have shown."""
-    fine_s = min(step_s, 1800)
+def _market(random: np.random.Generator, start_s: int, span_s: int, fine_s: int, symbol: str) -> tuple[I64, F64]:
+    """True UTC opens and closes of bars of `fine_s` seconds that some market of that symbol would have shown."""
     utc_s = np.arange(start_s, start_s + span_s, fine_s, dtype=np.int64)
     hour_s = (utc_s + new_york_offset_s(utc_s)) % DAY
     if symbol == "BTCUSD":
@@ -155,7 +160,11 @@ def _market(random: np.random.Generator, start_s: int, span_s: int, step_s: int,
     sd = 3e-4 * np.sqrt(fine_s / HOUR) * np.exp(shape + np.clip(slow, -1.2, 1.2)[days])
     moves = np.where(open_, sd * random.standard_t(4, utc_s.size), 0.0)
     close = np.round(1.2 * np.exp(np.cumsum(moves)), 5)
-    utc_s, close = utc_s[open_], close[open_]
+    return utc_s[open_], close[open_]
+
+
+def _bars(utc_s: I64, close: F64, step_s: int, rule: str) -> tuple[I64, F64]:
+    """Bars of `step_s` seconds made of half hours, or what is already as short."""
     if step_s <= 1800:
         return utc_s, close
     # Longer bars lie on the grid of the wall clock, as a server makes them.

@@ -66,8 +66,13 @@ def _grid(known_s: I64, close: F64) -> Grid:
     return Grid(start, np.where(held, np.log(close[at]), np.nan))
 
 
-def agreement(wall_s: I64, close: F64, step_s: int, cell_of: I64, cells: int, reference: Reference) -> Agreement:
-    """Agreement per cell: `cell_of` gives the cell of each row (of `cells`); every offset from UTC-12 to UTC+14."""
+def agreement(
+    wall_s: I64, close: F64, step_s: int, cell_of: I64, cells: int, reference: Reference, *, tamed: bool = False
+) -> Agreement:
+    """Agreement per cell: `cell_of` gives the cell of each row (of `cells`); every offset from UTC-12 to UTC+14.
+
+    tamed: of signed square roots of returns, so that no single jump makes a correlation.
+    """
     other_s = length_s(reference.opens_s)
     step = max(step_s, other_s, _GRID_S)
     table, shared = np.full((cells, OFFSETS), np.nan), np.zeros(cells)
@@ -83,9 +88,10 @@ def agreement(wall_s: I64, close: F64, step_s: int, cell_of: I64, cells: int, re
         rows = np.flatnonzero((known - phase) % step == 0) if step_s < step else np.arange(known.size)
         rows = rows[1:][np.diff(known[rows]) == step] if rows.size else rows
         if rows.size:
-            found, counts = _by_offset(
-                known[rows], _returns(known, close, rows, step), theirs.returns(step), theirs.start_s, cell_of[rows]
-            )
+            mine, other = _returns(known, close, rows, step), theirs.returns(step)
+            if tamed:
+                mine, other = (np.sign(moves) * np.sqrt(np.abs(moves)) for moves in (mine, other))
+            found, counts = _by_offset(known[rows], mine, other, theirs.start_s, cell_of[rows])
             at = np.unique(cell_of[rows])
             table[at] = np.fmax(table[at], found)
             shared[at] = np.maximum(shared[at], counts)

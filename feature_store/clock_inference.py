@@ -34,6 +34,9 @@ from feature_store._clock_path import (
     pause_costs,
 )
 from feature_store._clock_reference import Agreement, Reference, agreement, costs, week_cells
+from feature_store._clock_related import Related, relate
+from feature_store._clock_related import conflict as related_conflict
+from feature_store._clock_related import lines as related_lines
 from feature_store._clock_weeks import Weeks, measure, profile
 from feature_store.bars import seconds
 
@@ -87,13 +90,15 @@ def infer_clock(
     symbol: str,
     *,
     references: Sequence[Reference] = (),
+    related: Sequence[Reference] = (),
     volume: F64 | None = None,
 ) -> ClockVerdict:
     """The clock that wrote `wall_s`.
 
     wall_s: bar opens as written, dressed as epoch seconds, ascending and unique; close: one price per bar, > 0;
     symbol: picks the usual hours of activity; references: bars of the same symbol in true UTC, decisive where they
-    overlap; volume: ticks per bar, NaN unknown, tells real bars from a server's echo after the close.
+    overlap; related: bars of symbols that share a currency with it, in true UTC, asked in the weeks no reference covers;
+    volume: ticks per bar, NaN unknown, tells real bars from a server's echo after the close.
     Raises Final for an unknown timeframe.
     """
     step_s = seconds(timeframe)
@@ -103,12 +108,13 @@ def infer_clock(
         wall_s, close, volume = wall_s[usable], close[usable], None if volume is None else volume[usable]
     if wall_s.size < 2:
         return _refused(f"{wall_s.size} bars tell no clock; {_PASS}")
-    bars = _Bars(wall_s, close, step_s, symbol, volume, tuple(references))
+    bars = _Bars(wall_s, close, step_s, symbol, volume, tuple(references), tuple(related))
     weeks = measure(wall_s, close, step_s, volume)
     clocks = candidates(weeks.cut_s)
     weighed = _weigh(bars, weeks, clocks)
     path = _choose(weighed, weeks, clocks)
     lines = evidence.lines(weeks, clocks, path, weighed.scores, weighed.inner, weighed.found)
+    lines += related_lines(weighed.related, clocks, path.clock)
     return _verdict(bars, weeks, clocks, weighed, path, lines)
 
 
@@ -120,6 +126,7 @@ class _Bars:
     symbol: str
     volume: F64 | None
     references: tuple[Reference, ...]
+    related: tuple[Reference, ...]
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,7 @@ class _Weighed:
     outer: F64
     scores: F64
     found: list[Agreement]
+    related: Related
 
 
 def _weigh(bars: _Bars, weeks: Weeks, clocks: Candidates) -> _Weighed:
@@ -143,10 +151,15 @@ def _weigh(bars: _Bars, weeks: Weeks, clocks: Candidates) -> _Weighed:
         inner += edge_costs(weeks, clocks, bars.step_s, known_volume=known_volume) + pause_costs(weeks, clocks)
         activity = activity_costs(scores, clocks, usual, bars.step_s)
     count = weeks.rows.size
-    cell_of = week_cells(bars.wall_s, weeks.cut_s) if bars.references else np.zeros(0, dtype=np.int64)
+    asked = bars.references or bars.related
+    cell_of = week_cells(bars.wall_s, weeks.cut_s) if asked else np.zeros(0, dtype=np.int64)
     found = [agreement(bars.wall_s, bars.close, bars.step_s, cell_of, count, one) for one in bars.references]
-    outer = costs(found, count)[np.arange(count), offset_columns(clocks)]
-    return _Weighed(inner, activity, outer, scores, found)
+    nats = costs(found, count)
+    related = relate(
+        bars.wall_s, bars.close, bars.step_s, cell_of, clocks, weeks.cut_s, bars.related, free=np.ptp(nats, axis=1) == 0
+    )
+    outer = (nats + related.nats)[np.arange(count), offset_columns(clocks)]
+    return _Weighed(inner, activity, outer, scores, found, related)
 
 
 def _choose(weighed: _Weighed, weeks: Weeks, clocks: Candidates) -> Path:
@@ -162,7 +175,11 @@ def _verdict(
     bars: _Bars, weeks: Weeks, clocks: Candidates, weighed: _Weighed, path: Path, lines: tuple[str, ...]
 ) -> ClockVerdict:
     confidence = _confidence(path.margin.min())
-    against = evidence.conflict(clocks, path, weighed.inner, weighed.found) or _too_little(weeks, weighed.scores, weighed.found)
+    against = (
+        evidence.conflict(clocks, path, weighed.inner, weighed.found)
+        or related_conflict(weighed.related, clocks, path.clock, MARGIN)
+        or _too_little(weeks, weighed.scores, weighed.found)
+    )
     if not against and path.margin.min() < MARGIN:
         against = _unclear(path, clocks.rules, weeks.cut_s, continuous=weeks.continuous)
     if against:
@@ -207,4 +224,4 @@ def _unclear(path: Path, rules: Sequence[str], cut_s: I64, *, continuous: bool) 
     if continuous:
         return f"clock unclear: the market never closes, so no clock shows; ingest another feed of it first, or {_PASS}"
     best, rival = rules[path.clock[week]], rules[path.rival[week]]
-    return f"clock unclear: {best} and {rival} both fit the week of {day}; ingest another feed of the symbol first, or {_PASS}"
+    return f"clock unclear: {best} and {rival} both fit the week of {day}; ingest another feed of it or its kin first, or {_PASS}"

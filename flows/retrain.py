@@ -164,12 +164,15 @@ def _train(job: train.Job, names: list[str], workers: int) -> list[FamilyResult]
     """Results of all families, at most `workers` of them at work at once."""
     if not names:
         raise Final("there is no family to train; put one in extensions/ or name --families")
+    tuned: list[Any] = []
     fitted: list[Any] = []
     for started, name in enumerate(names):
         if started >= workers:
             fitted[started - workers].wait()
-        tuned: Any = train.tune_family.submit(job, name)
-        fitted.append(train.fit_family.submit(job, name, tuned))
+        tuned.append(train.tune_family.submit(job, name))
+        fitted.append(train.fit_family.submit(job, name, tuned[-1]))
+    for search in tuned:
+        search.result()  # raises why a search failed; the fit that waits for it says only that it never began
     return [future.result() for future in fitted]
 
 

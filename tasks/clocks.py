@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -14,10 +13,11 @@ import polars as pl
 
 from feature_store._errors import Final
 from feature_store.bars import SCHEMA, seconds
-from feature_store.clock import from_epoch, server_to_utc, utc_to_server
+from feature_store.clock import server_to_utc, utc_to_server
 from feature_store.clock_inference import ClockVerdict, Reference, infer_clock
 from feature_store.sources._source import RawBars
 from feature_store.store import Store
+from tasks._clock_witnesses import related, same_symbol, span_of
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -73,13 +73,15 @@ def verdict_of(store: Store, symbol: str, walls: Walls, *, without_feed: str) ->
     """What the series itself tells, beside what other feeds of the store say of the symbol.
 
     A feed that was read by a wrong clock would hand its mistake on: where the bars alone tell another clock than
-    beside the others, the verdict is a refusal.
+    beside the others, the verdict is a refusal. Symbols that share a currency are asked only where nothing else tells.
     """
-    references = _references(store, symbol, walls, without_feed)
+    span = span_of(int(walls.wall_s[0]), int(walls.wall_s[-1]))
+    references = same_symbol(store, symbol, walls.timeframe, span, without_feed=without_feed)
     alone = _infer(symbol, walls, [])
-    if not references:
-        return alone
-    beside = _infer(symbol, walls, references)
+    beside = _infer(symbol, walls, references) if references else alone
+    if alone.rule is None and beside.rule is None:
+        kin = related(store, symbol, walls.timeframe, span, without_feed=without_feed)
+        return _infer(symbol, walls, references, kin) if kin else beside
     if alone.rule is None or beside.rule is None or alone.rule == beside.rule:
         return beside
     differing = float(np.mean(server_to_utc(walls.wall_s, alone.rule) != server_to_utc(walls.wall_s, beside.rule)))
@@ -96,8 +98,10 @@ def verdict_of(store: Store, symbol: str, walls: Walls, *, without_feed: str) ->
     )
 
 
-def _infer(symbol: str, walls: Walls, references: list[Reference]) -> ClockVerdict:
-    return infer_clock(walls.wall_s, walls.close, walls.timeframe, symbol, references=references, volume=walls.volume)
+def _infer(symbol: str, walls: Walls, references: Sequence[Reference], kin: Sequence[Reference] = ()) -> ClockVerdict:
+    return infer_clock(
+        walls.wall_s, walls.close, walls.timeframe, symbol, references=references, related=kin, volume=walls.volume
+    )
 
 
 def walls_of(frames: Iterable[pl.DataFrame], timeframe: str) -> Walls:
@@ -134,24 +138,6 @@ def _thinned(wall_s: I64, close: F64, volume: F64) -> tuple[I64, F64, F64]:
     ends = np.append(starts[1:], bucket.size) - 1 if starts.size else starts
     ticks = np.add.reduceat(volume, starts) if starts.size else volume[:0]
     return bucket[starts] * seconds(_THIN_TIMEFRAME), close[ends], ticks
-
-
-def _references(store: Store, symbol: str, walls: Walls, without_feed: str) -> list[Reference]:
-    """Bars of the symbol that other feeds have around the span, in the series' own timeframe where they can be.
-
-    The feed itself is no witness: it may hold the same mistake.
-    """
-    day = timedelta(days=1)
-    start, end = from_epoch(int(walls.wall_s[0])) - day, from_epoch(int(walls.wall_s[-1])) + day
-    found = []
-    for feed in store.feeds_of(symbol):
-        if feed == without_feed:
-            continue
-        base = store.base_timeframe(feed, symbol)
-        bars = store.bars(feed, symbol, max(base, walls.timeframe, key=seconds), start, end)
-        if bars.height:
-            found.append(Reference(feed, bars["time"].to_physical().to_numpy() // 1000, bars["close"].to_numpy()))
-    return found
 
 
 def _as_clock(verdict: ClockVerdict, told_by: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ SOURCE = {
 # Alone: files of one clock whose weeks have edges. With another source of the symbol: also these.
 TOLD_ALONE = {"sk", "vs", "dg", "lk", "bt", "sy", "hf", "nt"}
 TOLD_WITH_A_REFERENCE = {"EURUSD_H1_vj", "GBPUSD_H1_ej", "XAUUSD_H1_ej", "XAUUSD_H1_vj", "EURUSD_M15_sm", "EURUSD_H1_ln"}
+# No feed of the symbol covers the weeks that matter: told by EURUSD and the like of other feeds.
+TOLD_BY_RELATED = {"AUDUSD_H1_ej", "EURGBP_H1_ej", "EURJPY_H1_ej", "USDCAD_H1_ej", "USDCHF_H1_ej", "GBPUSD_H1_vj"}
 
 
 def source_rule(name):
@@ -53,12 +55,22 @@ def references(series, name):
     ]
 
 
-def said(series, name, rule, *, others=False):
+def related(series, name):
+    symbol, _, source = name.split("_")
+    return [
+        Reference(other, utc_s, close)
+        for other, (utc_s, close, _) in series.items()
+        if {other[:3], other[3:6]} & {symbol[:3], symbol[3:]} and other[:6] != symbol and not other.endswith(source)
+    ]
+
+
+def said(series, name, rule, *, others=False, kin=False):
     """The rule that was said, after proof that it gives the true UTC on every bar."""
     symbol, timeframe, _ = name.split("_")
     wall_s, close, volume = as_written(series, name, rule)
     more = references(series, name) if others else []
-    verdict = infer_clock(wall_s, close, timeframe, symbol, references=more, volume=volume)
+    akin = related(series, name) if kin else []
+    verdict = infer_clock(wall_s, close, timeframe, symbol, references=more, related=akin, volume=volume)
     if verdict.rule is not None:
         assert np.array_equal(server_to_utc(wall_s, verdict.rule), server_to_utc(wall_s, rule)), (name, verdict.rule)
     return verdict.rule
@@ -81,6 +93,15 @@ def test_every_file_with_another_source_of_its_symbol_is_told_or_refused(series)
     rules = {name: said(series, name, source_rule(name), others=True) for name in series if references(series, name)}
     assert {n for n in TOLD_WITH_A_REFERENCE if rules[n] is None} == set()
     assert [n for n, rule in rules.items() if rule is None and n.split("_")[2] in TOLD_ALONE] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_utc", [False, True], ids=["source clock", "utc"])
+def test_files_that_no_feed_of_their_symbol_covers_are_told_beside_related_symbols(series, in_utc):
+    rules = {name: "utc" if in_utc else source_rule(name) for name in series}
+    left = {name for name, rule in rules.items() if said(series, name, rule, others=True) is None}
+    assert left == {*TOLD_BY_RELATED, "USDJPY_H1_ej", "XAUUSD_H1_ln"}
+    assert {name for name in left if said(series, name, rules[name], others=True, kin=True) is not None} == TOLD_BY_RELATED
 
 
 def test_the_days_of_june_2013_on_which_a_file_ran_late_are_named(series):
