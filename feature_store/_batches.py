@@ -218,8 +218,8 @@ def take_back(connection: Connection, batch_id: int) -> Batch:
         connection.execute("DELETE FROM bars WHERE batch = $id", {"id": one.id})
     for one in together:
         _restore(connection, {"id": one.id})
-    notes = [f"batch {one.id} was taken back with it: its bars stood where these came back" for one in together[1:]]
-    return replace(batch, undone=True, notes=(*batch.notes, *notes))
+    notes = tuple(f"batch {one.id} was taken back with it: its bars stood where these came back" for one in together[1:])
+    return replace(batch, undone=True, notes=notes)  # what was noted when it came is undone too
 
 
 def _restore(connection: Connection, key: dict[str, object]) -> None:

@@ -65,6 +65,8 @@ class Ground:
         """Whatever the feature would need to be judged here and does not find; empty where nothing is missing."""
         if lacking := self.lacks_context(feature):
             return lacking
+        if len(self.base[self.symbol]) < 2:  # one bar does not even tell how long it is
+            return "second bar"
         for column in ("spread_points", "tick_volume"):
             read = [i.context for i in feature.inputs if i.column == column]
             if any(self._unknown_share(context, column) > 0.2 for context in read):

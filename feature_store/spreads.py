@@ -37,8 +37,11 @@ _RETAIL_POINTS: dict[str, tuple[float, float, float]] = {
     "EURGBP": (18, 23, 99),
     "XAUUSD": (22, 33, 193),
 }
-# Others: twice what a major costs relative to its price (about 1.5 bp), four times that at the roll; coins more.
-_OTHER_BY_DAY, _COIN_BY_DAY = 3e-4, 6e-4
+# Others: twice what a major costs relative to its price (about 1.5 bp), four times that at the roll. Coins and thin
+# currencies cost more (rand and zloty 5 to 8 bp), other metals most (silver 2 to 3 cents of 25 dollars).
+_OTHER_BY_DAY, _COIN_BY_DAY, _THIN_BY_DAY, _METAL_BY_DAY = 3e-4, 6e-4, 1e-3, 1.2e-3
+_THIN = frozenset({"TRY", "ZAR", "MXN", "HUF", "CZK", "PLN", "THB", "ILS"})
+_OTHER_METALS = frozenset({"XAG", "XPT", "XPD"})
 _AT_ROLL, _UNKNOWN = 4.0, 1.3  # times the usual by day: at the roll, and for a bar that does not tell its spread
 
 _MIN_SPREADS = 500  # fewer known spreads than this say little about an account
@@ -115,11 +118,21 @@ def assumed_table(spec: SymbolSpec, price: float, why: str = "no spreads of this
         standard = 1e-3 if spec.profit_currency == "JPY" else 1e-2 if spec.symbol == "XAUUSD" else 1e-5
         by_day, unknown, at_roll = (points * standard / spec.point for points in _RETAIL_POINTS[spec.symbol])
     else:
-        by_day = price * (_COIN_BY_DAY if is_crypto(spec.symbol) else _OTHER_BY_DAY) / spec.point
+        by_day = price * _share_of_price(spec.symbol) / spec.point
         unknown, at_roll = by_day * _UNKNOWN, by_day * _AT_ROLL
     usual, high = (np.full(24, max(points, 1.0)) for points in (by_day, unknown))
     usual[ROLL_HOUR] = high[ROLL_HOUR] = max(at_roll, 1.0)
     return SpreadTable((Stretch(0, usual, high),), "assumed", f"usual retail spreads: {why}")
+
+
+def _share_of_price(symbol: str) -> float:
+    """What crossing the spread of a symbol costs by day where nothing better is known."""
+    base, profit = symbol[:3], symbol[3:]
+    if is_crypto(symbol):
+        return _COIN_BY_DAY
+    if base in _OTHER_METALS:
+        return _METAL_BY_DAY
+    return _THIN_BY_DAY if {base, profit} & _THIN else _OTHER_BY_DAY
 
 
 def spread_table(bars: pl.DataFrame, timeframe: str, spec: SymbolSpec) -> SpreadTable:

@@ -196,6 +196,8 @@ class Store:
         try:
             frame.write_parquet(partial)
             partial.replace(out)
+        except pl.exceptions.PolarsError as error:  # its own word for a full disk
+            raise Final(f"{out} cannot be written: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
         return frame.height

@@ -61,7 +61,10 @@ def assumed_spec(feed: str, symbol: str, *, commission_per_lot: float = 3.5) -> 
     """Usual specification of a currency pair, metal or coin, marked `assumed`. Raises `Final` for other names."""
     name = symbol.upper()
     if not (is_pair(name) or is_crypto(name)):
-        raise Final(f"symbol {symbol!r}: no usual specification is known; give one in the feed's settings")
+        raise Final(
+            f"symbol {symbol!r}: no usual specification is known; ingest it as a currency pair, metal or coin, such as "
+            "--symbol EURUSD, or from its terminal"
+        )
     base, profit = name[:3], name[3:]
     digits, contract_size = (_METALS | _COINS).get(base, (_DIGITS.get(profit, 5), 100_000.0))
     return SymbolSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from datetime import datetime
@@ -375,7 +376,7 @@ def main() -> NoReturn:
     except known as error:
         _end(_one_line(error), 3 if isinstance(error, retryable) else 1)
     except OSError as error:
-        _end(_one_line(error), 1)
+        _end(_one_line(error) + ("; free some where the home lies" if error.errno == errno.ENOSPC else ""), 1)
     except Exception as error:
         if type(error).__name__ == "OperationalError":  # SQLite's: of journal, ledger and MLflow's database
             _end(f"{_one_line(error)}: is the disk full, or the home not to be written?", 1)

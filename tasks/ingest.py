@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from feature_store._accept import OFF_GRID
 from feature_store.bars import seconds
 from feature_store.clock import Clock
 from feature_store.settings import FeedSettings
@@ -65,15 +66,27 @@ def ingest_files(
         side=side,
         ask_spread_points=ask_spread_points,
         refused=done.refused.append,
+        skipped=done.warnings.append,
     )
     for raw in raws:
         progress.tell("ingest", len(done.batches), 0, f"{raw.symbol} {raw.timeframe}: {raw.origin}")
         with going_on(done.refused.append):
             told = tell_clock(store, feed, raw, given=clock_rule)
             done.batches.append(_store_raw(store, feed, raw, told, at))
+            done.refused.extend(_nothing_stored(done.batches[-1]))
             if told.warning:
                 done.warnings.append(f"{raw.origin}: {told.warning}")
     return done
+
+
+def _nothing_stored(batch: Batch) -> list[str]:
+    """The line that says so when every row of a source was turned away."""
+    if batch.rows_rejected < batch.rows_read:
+        return []
+    why = ", ".join(f"{count:,} {reason}" for reason, count in batch.rejects.items()) or "it has none"
+    daily = "; a daily bar opens at 17:00 New York: pass the --clock that puts it there, or ingest a shorter timeframe"
+    hint = daily if batch.timeframe == "D1" and OFF_GRID in batch.rejects else ""
+    return [f"{batch.origin}: none of its {batch.rows_read:,} rows could be stored ({why}){hint}"]
 
 
 def _store_raw(store: Store, feed: str, raw: RawBars, told: Told, at: datetime) -> Batch:

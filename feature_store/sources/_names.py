@@ -11,7 +11,7 @@ import polars as pl
 
 from feature_store._errors import Final
 from feature_store.bars import SECONDS, epoch_s
-from feature_store.symbols import is_pair
+from feature_store.symbols import is_crypto, is_pair
 
 _SPACING_ROWS = 20_000
 _BY_SECONDS = {length: name for name, length in SECONDS.items()}
@@ -26,15 +26,25 @@ def symbol_for(names: Sequence[str], given: str | None, shown: str) -> str:
     """Our name of the symbol: as given, else the pair in the first name that has one. Raises `Final` for neither."""
     if given is not None:
         return given.upper()
-    for name in names:
-        for token in tokens_of(name):
+    for told in names:
+        for token in tokens_of(told):
+            name, rest = token[:6].upper(), token[6:].lower()
             # EURUSD, EURUSDm (a broker's suffix), EURUSD5 and EURUSDh1 (a timeframe behind it)
-            if is_pair(token[:6].upper()) and re.fullmatch(r"[a-z]{0,2}\d{0,5}", token[6:].lower()):
-                return token[:6].upper()
-        joined = re.search(r"([A-Za-z]{3})[ _./-]([A-Za-z]{3})(?![A-Za-z])", name)
-        if joined and is_pair((joined[1] + joined[2]).upper()):
+            if _is_known(name) and re.fullmatch(r"[a-z]{0,2}\d{0,5}", rest) and not _is_in_coin(name, rest):
+                return name
+        joined = re.search(r"([A-Za-z]{3})[ _./-]([A-Za-z]{3})(?![A-Za-z])", told)
+        if joined and _is_known((joined[1] + joined[2]).upper()):
             return (joined[1] + joined[2]).upper()  # EUR_USD, EUR-USD
     raise Final(f"{shown}: which symbol it holds is not in its name; add --symbol, such as --symbol EURUSD")
+
+
+def _is_known(name: str) -> bool:
+    return is_pair(name) or is_crypto(name)
+
+
+def _is_in_coin(name: str, rest: str) -> bool:
+    """Whether the price is in another coin: BTCUSDT and BTCUSDC are not BTCUSD."""
+    return is_crypto(name) and rest[:1] in ("t", "c")
 
 
 def symbol_in_cell(text: str) -> str:

@@ -17,6 +17,12 @@ from feature_store.sources._raw import RawBars, Refused, going_on
 _PRICES = ("open", "high", "low", "close")
 
 
+def check_spread(spread_points: float | None) -> None:
+    """Raise `Final` unless the stated spread can be one, or none is stated."""
+    if spread_points is not None and not 0 < spread_points < 100_000:
+        raise Final(f"--ask-spread {spread_points:g} must lie above 0 and below 100,000 points")
+
+
 def joined_sides(
     found: Sequence[tuple[str, RawBars]], ask_spread_points: float | None, refused: Refused | None = None
 ) -> list[RawBars]:
@@ -93,8 +99,6 @@ def moved_to_bid(ask: RawBars, name: str, spread_points: float | None) -> RawBar
             f"{name}: holds the ask side and bars are of the bid; give its bid file too, or add --ask-spread POINTS "
             "to take that off, or --side bid if its name is wrong"
         )
-    if not 0 < spread_points < 100_000:
-        raise Final(f"--ask-spread {spread_points:g} must lie above 0 and below 100,000 points")
     point = point_of(ask.symbol, next(ask.chunks())["close"])
     digits = max(0, len(f"{point:.10f}".rstrip("0").partition(".")[2]))
     spread = pl.lit(round(spread_points), dtype=SCHEMA["spread_points"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,11 +18,14 @@ from feature_store.clock import check_rule
 from feature_store.sources._content import Content, contents_of
 from feature_store.sources._days import joined_days
 from feature_store.sources._raw import Asked, RawBars, Refused, Side, Source, going_on
-from feature_store.sources._sides import joined_sides
+from feature_store.sources._sides import check_spread, joined_sides
 
 __all__ = ["Asked", "RawBars", "Side", "Source", "SourceBars", "file_sources", "read_path", "recognise"]
 
 log = logging.getLogger(__name__)
+
+Skipped = Callable[[str], object]
+"""Takes the line on a file of a folder or archive that is no table of a known format."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def read_path(
     side: Side | None = None,
     ask_spread_points: float | None = None,
     refused: Refused | None = None,
+    skipped: Skipped = log.warning,
 ) -> Iterator[RawBars]:
     """Bars of files, of every known file in a folder, or of every file a glob pattern matches, in name order.
 
@@ -73,7 +77,7 @@ def read_path(
     clock_rule and side hold for all of them; None takes what content or names say. ask_spread_points: taken off the
     prices of an ask file that has no bid file. Raises `Final` for a path that leads nowhere and, outside folders and
     archives, for a file of no known format. refused: takes the line of each path or file that cannot be read, so that
-    the others go on; without it the first one raises.
+    the others go on; without it the first one raises. skipped: takes the line of each file beside tables that is none.
     """
     if clock_rule is not None:
         check_rule(clock_rule)
@@ -81,12 +85,13 @@ def read_path(
         raise Final(f"timeframe {timeframe!r} is not known; use one of {', '.join(SECONDS)}")
     if side not in (None, "bid", "ask"):
         raise Final(f"side {side!r} is not known; use bid or ask")
+    check_spread(ask_spread_points)
     asked = Asked(symbol, timeframe, clock_rule, side)
     sided: list[tuple[str, RawBars]] = []
     days: list[RawBars] = []
     for path in paths:
         with going_on(refused):
-            for content, source in _contents(Path(path), refused):
+            for content, source in _contents(Path(path), refused, skipped):
                 with going_on(refused):
                     for raw in source.read(content, asked):
                         if raw.is_day:
@@ -97,20 +102,23 @@ def read_path(
                             yield raw
     yield from joined_days(days)
     yield from joined_sides(sided, ask_spread_points, refused)
+    if ask_spread_points is not None and not any(raw.side == "ask" for _, raw in sided):
+        with going_on(refused):
+            raise Final("--ask-spread took nothing off: no file given here holds the ask; leave it out, or add --side ask")
 
 
-def _contents(path: Path, refused: Refused | None) -> list[tuple[Content, Source]]:
+def _contents(path: Path, refused: Refused | None, skipped: Skipped) -> list[tuple[Content, Source]]:
     """Tables that `path` leads to, each with its format."""
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
         for folder in (p for p in files if p.is_dir()):
-            log.warning("%s skipped: a folder inside the folder; give it by itself", folder)
+            skipped(f"{folder} skipped: a folder inside the folder; give it by itself")
         known: list[tuple[Content, Source]] = []
         for file in (p for p in files if p.is_file()):
             with going_on(refused):
-                inside = _known_in(file)
+                inside = _known_in(file, skipped)
                 if not inside:
-                    log.warning("%s skipped: not a format that is known", file)
+                    skipped(f"{file} skipped: {'not a format that is known' if file.stat().st_size else 'it is empty'}")
                 known += inside
         if not known:
             raise Final(f"folder {path} holds no file of a known format; known are {_formats()}")
@@ -121,19 +129,19 @@ def _contents(path: Path, refused: Refused | None) -> list[tuple[Content, Source
     found: list[tuple[Content, Source]] = []
     for file in matches:
         with going_on(refused):
-            inside = _known_in(file)
+            inside = _known_in(file, skipped)
             if not inside:
                 raise Final(_unknown(file))
             found += inside
     return found
 
 
-def _known_in(file: Path) -> list[tuple[Content, Source]]:
+def _known_in(file: Path, skipped: Skipped) -> list[tuple[Content, Source]]:
     pairs = [(content, recognise(content)) for content in contents_of(file)]
     known = [(content, source) for content, source in pairs if source is not None]
     for content, source in pairs if known else []:  # where nothing is known, the caller says so of the whole file
         if source is None:
-            log.warning("%s skipped: not a format that is known", content.origin)
+            skipped(f"{content.origin} skipped: not a format that is known")
     return known
 
 

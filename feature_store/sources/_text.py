@@ -72,7 +72,9 @@ class TextTable:
         texts = lines_at(block, [row - first_line for row in rows])
         filled = [(row, text) for row, text in zip(rows, texts, strict=True) if text.strip()]
         layout = self.layout
-        cleaned = [layout.separator.join(_bare_cells(text, layout)) for _, text in filled]
+        bare = [layout.separator.join(_bare_cells(text, layout)) for _, text in filled]
+        # Of a line of quotes alone nothing is left, and a blank line would be no row: let it be one of a cell too many.
+        cleaned = [text if text.strip() else layout.separator * layout.cells + "-" for text in bare]
         cells = _typed("\n".join(cleaned).encode(), replace(layout, quotes=""), 0)
         numbers = pl.Series("source_row", [row for row, _ in filled], dtype=pl.Int64)
         return pl.concat([frame.filter(~unread), self._read(cells).with_columns(numbers)]).sort("source_row")

@@ -9,6 +9,8 @@ from flows.quiet import quiet_environment
 
 quiet_environment()
 
+import polars as pl  # noqa: E402
+
 from feature_store.store import Store  # noqa: E402
 from flows import console  # noqa: E402
 from flows._errors import FlowError  # noqa: E402
@@ -26,10 +28,13 @@ def data(
     root, _ = home
     settings = load(root)
     store = Store(Home(root).store, lock_wait_s=settings.lock_wait_s)
-    inventory = quality_command.chosen(store.inventory(), feed, symbol)
+    ingests = quality_command.only(store.batches(), feed, symbol) if batches else pl.DataFrame()
+    # Ingests are listed even where none of their bars is left.
+    pick = quality_command.chosen if ingests.is_empty() else quality_command.only
+    inventory = pick(store.inventory(), feed, symbol)
     document: dict[str, Any] = {"schema": SCHEMA, "home": str(root), "series": inventory.to_dicts()}
     if batches:
-        document["batches"] = quality_command.only(store.batches(), feed, symbol).to_dicts()
+        document["batches"] = ingests.to_dicts()
     lines: list[str] = []
     if quality:
         found = quality_command.quality(root, inventory, html=html, lock_wait_s=settings.lock_wait_s)
@@ -39,14 +44,13 @@ def data(
         console.print_json(document)
         return
     if inventory.is_empty():
-        console.out.print(f"{root} holds no bars yet; try: tradewind ingest FILE.csv --clock eet")
-        return
-    rows = [[str(v) for v in row.values()] for row in inventory.to_dicts()]
-    console.print_table(f"Bars in {root}", inventory.columns, rows)
-    if batches:
-        table = quality_command.only(store.batches(), feed, symbol)
-        shown = [c for c in table.columns if c not in ("sha256", "rejects", "clock", "notes")]
-        console.print_table("Batches", shown, [[str(r[c]) for c in shown] for r in table.to_dicts()])
+        console.say(f"{root} holds no bars yet; try: tradewind ingest FILE.csv")
+    else:
+        rows = [[str(v) for v in row.values()] for row in inventory.to_dicts()]
+        console.print_table(f"Bars in {root}", inventory.columns, rows)
+    if not ingests.is_empty():
+        shown = [c for c in ingests.columns if c not in ("sha256", "rejects", "clock", "notes")]
+        console.print_table("Batches", shown, [[str(r[c]) for c in shown] for r in ingests.to_dicts()])
     for line in lines:
         console.say(line)
 

@@ -13,6 +13,7 @@ from flows.quiet import quiet_environment
 quiet_environment()
 
 from feature_store.clock import SystemClock  # noqa: E402
+from feature_store.sources._names import symbol_in_cell  # noqa: E402
 from feature_store.sources._raw import Side  # noqa: E402
 from feature_store.store import Batch, Store  # noqa: E402
 from flows import console  # noqa: E402
@@ -68,8 +69,12 @@ def ingest(
         else:
             done = Ingested(_from_terminal(root, feed, asked.timeframe or "M1"), [], [])
     symbols = list(dict.fromkeys(b.symbol for b in done.batches if b.rows_read > b.rows_rejected))
-    reports = tasks_ingest.quality.fn(place.store, feed, symbols, lock_wait_s=settings.lock_wait_s, pages=place.quality)
-    _show(done.batches, done.warnings, done.refused, [line for r in reports for line in r.lines()], as_json)
+    quality: list[str] = []
+    try:
+        reports = tasks_ingest.quality.fn(place.store, feed, symbols, lock_wait_s=settings.lock_wait_s, pages=place.quality)
+        quality = [line for r in reports for line in r.lines()]
+    finally:  # the bars are stored, even where no page of them can be written
+        _show(done.batches, done.warnings, done.refused, quality, as_json)
     if done.refused:
         _say_refused(done.refused)
 
@@ -79,7 +84,7 @@ def _from_files(place: Home, settings: Settings, feed: str, paths: Sequence[str]
         place.store,
         feed,
         paths,
-        symbol=asked.symbol.upper() if asked.symbol else None,
+        symbol=symbol_in_cell(asked.symbol) if asked.symbol else None,
         timeframe=asked.timeframe,
         clock_rule=asked.clock,
         side=cast("Side | None", asked.side),

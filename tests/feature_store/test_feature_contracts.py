@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,12 @@ def test_what_the_bars_do_not_show_is_not_judged(tried: Try, ground: Ground) -> 
         ground.symbol, ground.timeframe, ground.context_symbols, ground.points,
     )  # fmt: skip
     assert tried("spread_points / atr", 1, "spread_points, atr", on=blind).not_judged == "there is no known spread_points"
+
+
+def test_on_a_single_bar_nothing_is_judged_and_no_feature_blamed(tried: Try, ground: Ground) -> None:
+    one = replace(ground, base={symbol: bars.head(1) for symbol, bars in ground.base.items()})
+    outcome = tried("(close - close.shift(24)) / atr", 25, on=one)
+    assert outcome.not_judged == "there is no second bar" and not outcome.violations
     alone = Ground("alone", ground.base, "M5", "EURUSD", "H1", ("EURUSD",), ground.points)
     assert tried("lead__change / atr", 1, "lead__change, atr", on=alone).not_judged == "there is no second symbol"
 

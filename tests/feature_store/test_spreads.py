@@ -88,6 +88,14 @@ def test_assumed_points_of_other_symbols_are_a_share_of_the_price():
     assert table.points[17] == pytest.approx(72)
 
 
+@pytest.mark.parametrize(
+    ("symbol", "price", "points"),
+    [("XAGUSD", 25.0, 30), ("XPTUSD", 1000.0, 120), ("USDZAR", 18.0, 1800), ("EURPLN", 4.3, 430), ("BTCUSD", 50_000.0, 3000)],
+)
+def test_metals_thin_currencies_and_coins_cost_more_than_a_cross(symbol, price, points):
+    assert assumed_table(assumed_spec("sim", symbol), price).points[12] == pytest.approx(points)
+
+
 def test_no_spread_is_ever_below_one_point():
     assert assumed_table(replace(assumed_spec("sim", "NZDUSD"), point=1.0), 0.6).points.min() == 1.0
 

@@ -200,3 +200,90 @@ def test_a_quality_report_comes_with_every_ingest_and_by_itself(tradewind, tmp_p
     assert "500 new" in done.out and "500 bars" in done.out and "gap" in done.out
     shown = tradewind("data", "--quality", "--home", tmp_path / "h", "--json").document["quality"]
     assert [(q["feed"], q["symbol"], q["rows"]) for q in shown] == [("files", "EURUSD", 500)]
+
+
+def test_batches_are_listed_when_all_their_bars_are_gone(tradewind, tmp_path, bars):
+    home = tmp_path / "h"
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", home)
+    tradewind("ingest", "--undo", "1", "--home", home)
+    shown = tradewind("data", "--batches", "--home", home)
+    assert shown.code == 0 and "holds no bars yet" in shown.out and "Batches" in shown.out and "True" in shown.out
+    assert "holds no bars yet" in tradewind("data", "--home", home).out
+    (batch,) = tradewind("data", "--batches", "--feed", "files", "--home", home, "--json").document["batches"]
+    assert batch["undone"] and batch["rows_new"] == 600
+    assert tradewind("data", "--batches", "--feed", "others", "--home", home).code == 1
+
+
+def test_a_file_of_which_nothing_can_be_stored_is_a_failure_that_keeps_its_rejects(tradewind, tmp_path):
+    home = tmp_path / "h"
+    days = [f"2024-03-{day:02d} 00:00,1.1,1.2,1.0,1.1,5" for day in (4, 5, 6, 7)]  # UTC days are no trading days
+    (tmp_path / "EURUSD_D1.csv").write_text("\n".join(["time,open,high,low,close,volume", *days]) + "\n")
+    done = tradewind("ingest", tmp_path / "EURUSD_D1.csv", "--clock", "utc", "--home", home)
+    assert done.code == 1 and "none of its 4 rows could be stored (4 time off the grid)" in done.err
+    assert "17:00 New York" in done.err and "rejected rows: tradewind data --rejects 1" in done.out
+    assert days[2] in tradewind("data", "--rejects", "1", "--home", home).out
+    good = tradewind("ingest", tmp_path / "EURUSD_D1.csv", "--clock", "ny+7", "--home", home)
+    assert good.code == 0 and "4 new" in good.out
+
+
+def test_bars_that_were_stored_are_told_even_when_their_page_cannot_be_written(tradewind, tmp_path, bars):
+    home = tmp_path / "h"
+    home.mkdir()
+    (home / "reports").write_text("a file where the folder of pages should be")
+    done = tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", home)
+    assert done.code == 1 and done.out.startswith("batch 1: files EURUSD M1, 600 new") and "reports" in done.err
+
+
+@pytest.mark.parametrize("given", ["EURUSDm", "eur/usd", "EURUSD"])
+def test_a_brokers_name_given_as_symbol_becomes_ours(tradewind, tmp_path, bars, given):
+    asked = (
+        "ingest",
+        csv_of(bars, tmp_path / "bars.csv"),
+        "--symbol",
+        given,
+        "--clock",
+        "utc",
+        "--home",
+        tmp_path / "h",
+        "--json",
+    )
+    assert [b["symbol"] for b in tradewind(*asked).document["batches"]] == ["EURUSD"]
+
+
+def test_a_stated_spread_that_no_file_needs_is_said(tradewind, tmp_path, bars):
+    asked = ("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--ask-spread")
+    done = tradewind(*asked, "5", "--home", tmp_path / "h")
+    assert done.code == 1 and "--ask-spread took nothing off" in done.err and "600 new" in done.out
+    wrong = tradewind(*asked, "100000", "--home", tmp_path / "w")
+    assert wrong.code == 1 and "below 100,000 points" in wrong.err and wrong.out == ""
+
+
+def test_what_is_no_table_in_a_folder_is_among_the_warnings(tradewind, tmp_path, bars):
+    folder = tmp_path / "exports"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "empty.csv").touch()
+    csv_of(bars, folder / "EURUSD_M1.csv")
+    done = tradewind("ingest", folder, "--clock", "utc", "--home", tmp_path / "h", "--json")
+    assert done.code == 0 and done.err == "" and len(done.document["batches"]) == 1
+    said = " ".join(done.document["warnings"])
+    assert "deeper skipped: a folder inside the folder" in said and "empty.csv skipped: it is empty" in said
+
+
+def test_the_batch_that_an_undo_brings_back_says_nothing_of_the_move_that_it_ended(tradewind, tmp_path, bars):
+    home = tmp_path / "h"
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", home)
+    assert "batch 1 moved from clock utc to utc+2" in tradewind("ingest", "--reclock", "files", "utc+2", "--home", home).out
+    undone = tradewind("ingest", "--undo", "2", "--home", home)
+    assert "600 bars back on the clock of batch 1" in undone.out and "moved from" not in undone.out
+
+
+def test_a_disk_that_fills_up_while_exporting_is_no_fault_of_ours(tradewind, tmp_path, bars, monkeypatch):
+    home, out = tmp_path / "h", tmp_path / "out.parquet"
+    tradewind("ingest", csv_of(bars, tmp_path / "EURUSD_M1.csv"), "--clock", "utc", "--home", home)
+
+    def full(frame, file):
+        raise pl.exceptions.ComputeError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    done = tradewind("export", "--symbol", "EURUSD", "--timeframe", "M1", "--out", out, "--home", home)
+    assert done.code == 1 and "out.parquet cannot be written: No space left" in done.err and not out.exists()

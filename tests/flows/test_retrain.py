@@ -4,7 +4,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from feature_store._errors import Final
 from feature_store.store import Store
+from flows import retrain
 from flows._errors import FlowError
 from flows.retrain import chosen_families, compose, parse_budget, workers_of
 from flows.settings import load
@@ -106,3 +108,33 @@ def test_as_many_families_are_trained_side_by_side_as_asked_but_never_more_than_
     _, pipeline = composed(home)
     asked = pipeline.model_copy(update={"budget": BudgetSettings(workers=3)})
     assert workers_of(asked, 8) == 3 and workers_of(asked, 2) == 2 and workers_of(pipeline, 1) == 1
+
+
+class Submitted:
+    """What Prefect hands back for a task: its value, or the error it ended with."""
+
+    def __init__(self, value=None, error=None):
+        self.value, self.error = value, error
+
+    def result(self):
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def test_a_search_that_fails_says_its_own_reason_not_that_the_fit_behind_it_never_began(monkeypatch):
+    reason = Final("12 labelled rows are too few to train and judge on")
+
+    class Tune:
+        submit = staticmethod(lambda job, name: Submitted(error=reason if name == "linear" else None))
+
+    class Fit:
+        submit = staticmethod(
+            lambda job, name, tuned: Submitted(name, RuntimeError("Run is in PENDING state") if tuned.error else None)
+        )
+
+    monkeypatch.setattr(retrain.train, "tune_family", Tune)
+    monkeypatch.setattr(retrain.train, "fit_family", Fit)
+    with pytest.raises(Final, match="too few to train"):
+        retrain._train(None, ["xgboost", "linear"], 2)
+    assert retrain._train(None, ["xgboost", "lightgbm"], 2) == ["xgboost", "lightgbm"]

@@ -332,6 +332,19 @@ def test_whatever_lines_hold_every_other_row_is_read_and_every_line_keeps_its_nu
     assert_frame_equal(whole, kept.filter(pl.col("source_row").is_in(whole["source_row"].to_list())).select(whole.columns))
 
 
+@pytest.mark.parametrize("places", [(1,), (40,), (7, 8), (7, 40)])
+def test_a_line_of_quotes_alone_stays_a_row_that_cannot_be_read(tmp_path, bars, places):
+    path = write_lines(bars.head(40), tmp_path / "EURUSD_M1.csv", PLAIN, header=PLAIN_HEADER)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number in places:
+        lines[number] = '"'
+    path.write_text("\n".join(lines), encoding="utf-8", newline="")
+    read = frame(one(path))
+    assert read["source_row"].to_list() == list(range(2, 42))
+    assert read.filter(pl.col("time").is_null())["source_row"].to_list() == [number + 1 for number in places]
+    assert read["close"].null_count() == len(places)
+
+
 def test_rows_are_handed_on_in_the_order_and_with_the_faults_of_the_file(tmp_path, bars):
     faulty = bars.with_columns(
         high=pl.when(pl.int_range(pl.len()) == 5).then(pl.col("low") - 1e-4).otherwise("high"),
@@ -434,6 +447,9 @@ def test_a_large_file_streams_in_blocks_to_the_same_rows(tmp_path, bars, monkeyp
         ("GBPUSDh1", "GBPUSD"),
         ("EUR_USD_M5", "EURUSD"),
         ("aud-usd", "AUDUSD"),
+        ("BTCUSD_H1", "BTCUSD"),
+        ("ETHEURm", "ETHEUR"),
+        ("eth_usd", "ETHUSD"),
     ],
 )
 def test_the_symbol_is_taken_from_the_files_name(name, symbol):
@@ -441,7 +457,7 @@ def test_the_symbol_is_taken_from_the_files_name(name, symbol):
     assert _names.symbol_for([name], "nzdusd", name) == "NZDUSD"
 
 
-@pytest.mark.parametrize("name", ["bars", "FOREXX_M1", "EUREUR", "EURUSDGBP", "US500"])
+@pytest.mark.parametrize("name", ["bars", "FOREXX_M1", "EUREUR", "EURUSDGBP", "US500", "BTCUSDT_1h", "ETHUSDC"])
 def test_a_name_without_symbol_asks_for_one(name):
     with pytest.raises(Final, match="add --symbol"):
         _names.symbol_for([name], None, name)
