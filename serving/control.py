@@ -87,7 +87,10 @@ def send(home: Path, account: str, name: str, *, by: str, reason: str, clock: Cl
         own.unlink(missing_ok=True)
     own.parent.mkdir(parents=True, exist_ok=True)
     if name in ("halt", "flatten"):
-        own.write_text(f"{name} by {by}: {reason}\n", encoding="utf-8")
+        # Whole or not at all: a trader that looks meanwhile would halt without knowing why.
+        partial = own.with_name(f".{own.name}.{secrets.token_hex(3)}")
+        partial.write_text(f"{name} by {by}: {reason}\n", encoding="utf-8")
+        partial.replace(own)
     command = Command(name, by.strip(), reason.strip(), round(clock.now_utc().timestamp() * 1000))
     folder = own.parent / "commands"
     folder.mkdir(exist_ok=True)
