@@ -14,7 +14,6 @@ from itertools import groupby
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from feature_store._arrays import F64, I64
@@ -92,12 +91,6 @@ class SpreadTable:
     def high_at(self, times_s: I64) -> F64:
         """Points that a bar pays at each UTC moment (epoch s) when it does not tell its spread, or says 0."""
         return self._look_up(np.stack([s.high for s in self.stretches]), times_s)
-
-    def charged(self, own_points: npt.ArrayLike, times_s: I64) -> F64:
-        """Points that bars pay: the larger of their own and the usual ones; `high` where own is NaN or not above 0."""
-        own = np.asarray(own_points, dtype=np.float64)
-        tells = own > 0  # False for NaN
-        return np.where(tells, np.fmax(own, self.at(times_s)), self.high_at(times_s))
 
     def rescaled(self, factor: float, lender: str) -> SpreadTable:
         """The same cost in points that are 1 / `factor` as large, lent by feed `lender`."""

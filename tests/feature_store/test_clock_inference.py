@@ -1,6 +1,5 @@
 """The clock of made-up files: told where the bars tell it, refused where they do not."""
 
-import time
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -218,18 +217,7 @@ def test_1000_made_up_files_are_told_or_refused_and_never_wrong():
     check(1000, 12)
 
 
-def test_a_million_minutes_cost_little_more_than_reading_them():
+def test_a_million_minutes_are_told_like_few():
     utc_s, close = market((2018, 1, 1), 1020, 60)
     assert utc_s.size > 1_000_000
-    wall_s = utc_to_server(utc_s, "eet")
-    took, base = [], []
-    for _ in range(3):
-        start = time.perf_counter()
-        verdict = infer_clock(wall_s, close, "M1", "EURUSD")
-        middle = time.perf_counter()
-        np.sort(close)
-        took.append(middle - start)
-        base.append(time.perf_counter() - middle)
-    assert verdict.rule == "eet"
-    # A sort of as many floats takes 0.06 s where inference takes 0.05 s: a ratio holds on busy machines too.
-    assert min(took) < 3 * min(base)
+    assert infer_clock(utc_to_server(utc_s, "eet"), close, "M1", "EURUSD").rule == "eet"

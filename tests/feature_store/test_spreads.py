@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from feature_store.bars import epoch_s
 from feature_store.clock import new_york_hour
+from feature_store.labels import charged_spread
 from feature_store.spreads import assumed_table, spread_table
 from feature_store.store import Store
 from feature_store.symbols import assumed_spec
@@ -31,6 +32,11 @@ def with_spreads(bars: pl.DataFrame, points: object) -> pl.DataFrame:
     return bars.with_columns(pl.Series("spread_points", points, dtype=pl.Int32))
 
 
+def charged(table, own_points, times) -> np.ndarray:
+    """What labels, backtests and replays charge, in points."""
+    return charged_spread(own_points, table.at(times), 1.0, table.high_at(times))
+
+
 def test_measured_points_are_the_median_of_each_new_york_hour_in_both_seasons(quarter_hours):
     hours = new_york_hour(epoch_s(quarter_hours["time"]))
     table = spread_table(with_spreads(quarter_hours, np.where(hours == 17, 40, 10 + hours)), "M15", EURUSD)
@@ -45,7 +51,7 @@ def test_zeros_and_unknown_spreads_do_not_count_as_free(quarter_hours):
     assert table.source == "measured"
     assert (table.points == 13).all() and (table.high == 14).all()
     noon = np.full(5, int(datetime(2024, 3, 6, 16, tzinfo=UTC).timestamp()))
-    assert table.charged([0.0, np.nan, 12.0, 13.0, 50.0], noon).tolist() == [14, 14, 13, 13, 50]
+    assert charged(table, [0.0, np.nan, 12.0, 13.0, 50.0], noon).tolist() == [14, 14, 13, 13, 50]
     assert "5.8% are 0 and pay the high one" in table.evidence
 
 
@@ -169,8 +175,8 @@ def test_whatever_the_bars_say_no_hour_is_free_and_silence_costs_no_less_than_th
     table, times = spread_table(bars, timeframe, EURUSD), epoch_s(bars["time"])
     own = np.array([np.nan if p is None else float(p) for p in points])
     assert (table.points >= 1).all() and (table.high >= table.points).all()
-    assert (table.charged(own, times) >= np.fmax(np.nan_to_num(own), table.at(times))).all()
-    assert (table.charged(np.zeros(len(own)), times) == table.high_at(times)).all()
+    assert (charged(table, own, times) >= np.fmax(np.nan_to_num(own), table.at(times))).all()
+    assert (charged(table, np.zeros(len(own)), times) == table.high_at(times)).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -179,11 +185,11 @@ def test_no_spread_up_to_the_high_one_becomes_cheaper_by_zeroing_and_none_up_to_
     table = assumed_table(EURUSD, 1.1)
     times = int(datetime(2024, 3, 4, tzinfo=UTC).timestamp()) + 3600 * np.arange(len(drawn))
     own, share = np.array(drawn).T
-    paid = table.charged(own, times)
+    paid = charged(table, own, times)
     tame = own <= table.high_at(times)
-    assert (table.charged(np.zeros(len(own)), times)[tame] >= paid[tame]).all()
+    assert (charged(table, np.zeros(len(own)), times)[tame] >= paid[tame]).all()
     low = own <= table.at(times)
-    assert (table.charged(own * share, times)[low] == paid[low]).all()
+    assert (charged(table, own * share, times)[low] == paid[low]).all()
 
 
 @pytest.mark.real_data
@@ -202,8 +208,8 @@ def test_a_real_feed_whose_spreads_are_all_zeroed_does_not_become_cheaper(real_d
     bars = pl.read_parquet(real_data / "bars" / f"{file}.parquet").rename({"spread": "spread_points"})
     spec, times = assumed_spec("real", symbol), epoch_s(bars["time"])
     own = bars["spread_points"].cast(pl.Float64).to_numpy()
-    told = spread_table(bars, timeframe, spec).charged(own, times)
-    silent = spread_table(with_spreads(bars, np.zeros(len(own))), timeframe, spec).charged(np.zeros(len(own)), times)
+    told = charged(spread_table(bars, timeframe, spec), own, times)
+    silent = charged(spread_table(with_spreads(bars, np.zeros(len(own))), timeframe, spec), np.zeros(len(own)), times)
     assert silent.mean() > told.mean()
 
 
